@@ -1,0 +1,1 @@
+"""One telephone call: its life, its floor, its pipeline. A clock, no sockets."""

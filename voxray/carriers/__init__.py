@@ -1,0 +1,1 @@
+"""Answer documents, signatures and REST control of the telephone carriers."""

@@ -1,0 +1,163 @@
+"""The vocabulary inside Voxray: what a serializer makes of a message, and what the stages exchange.
+
+A *message* is one WebSocket message; a *frame* is what it means. Frames are immutable values; audio
+payloads stay in the wire's codec until a stage needs samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+
+class Encoding(Enum):
+    """How audio bytes are to be read. Values are the words used in our logs and settings."""
+
+    ULAW = "mulaw"
+    ALAW = "alaw"
+    L16 = "l16"  # signed 16 bit linear PCM, little-endian
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFormat:
+    """A codec and its rate; always mono."""
+
+    encoding: Encoding
+    rate_hz: int
+
+    @property
+    def bytes_per_ms(self) -> int:
+        """Bytes of one millisecond of audio: 8 for G.711 at 8 kHz, 32 for L16 at 16 kHz."""
+        width = 2 if self.encoding is Encoding.L16 else 1
+        return self.rate_hz * width // 1000
+
+
+ULAW_8K = MediaFormat(Encoding.ULAW, 8000)
+
+
+# -- from the carrier --------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The carrier's greeting on a new socket; carries nothing we need."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStarted:
+    """The media stream is up. Ids are the carrier's own spelling."""
+
+    stream_sid: str
+    call_sid: str
+    account_sid: str
+    media_format: MediaFormat
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """The caller's voice, in the wire's codec. `timestamp_ms` is the carrier's media clock, if it sent one."""
+
+    payload: bytes
+    timestamp_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dtmf:
+    """One key pressed by the caller: 0-9, *, #, A-D."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The carrier says: everything before the mark of this name was played (or cleared)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStopped:
+    """The carrier ends the stream."""
+
+    reason: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A well-formed message that means nothing to us; `reason` is a bounded label for metrics."""
+
+    reason: str
+
+
+Frame: TypeAlias = Connected | StreamStarted | Audio | Dtmf | Mark | StreamStopped | Ignored
+
+
+# -- between the stages ------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What the caller said in one turn, as audio.
+
+    `payload` is in `media_format`; `start_ms` and `end_ms` are media time since the stream began, of the
+    speech itself (the payload has padding before it).
+    """
+
+    payload: bytes
+    media_format: MediaFormat
+    start_ms: float
+    end_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was understood. Empty text: nothing intelligible."""
+
+    text: str
+    final: bool = True
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Some more of the model's reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndCall:
+    """The model wants the call to end once what it said was heard."""
+
+    reason: str = "agent"
+
+
+ReplyEvent: TypeAlias = TextDelta | EndCall
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """A piece of synthesized audio: whole samples in `media_format`."""
+
+    payload: bytes
+    media_format: MediaFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the conversation: role is "system", "user" or "assistant"."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallInfo:
+    """Who is calling: ours and the carrier's ids, the numbers as the carrier wrote them."""
+
+    call_id: str
+    call_sid: str = ""
+    stream_sid: str = ""
+    from_number: str = ""
+    to_number: str = ""
+    carrier: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,139 @@
+"""The ports: what the call needs of the world, as protocols. Adapters live elsewhere and import this.
+
+Nothing here imports twisted: a port that returns a coroutine or an async generator is driven by
+`Deferred.fromCoroutine` in `voxray.call`. Cancelling that Deferred must release the adapter's
+sockets at once; async generators are closed with `aclose()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxray.frames import CallInfo, Frame, Message, ReplyEvent, Speech, Transcript, Utterance
+
+T = TypeVar("T")
+
+
+# -- towards the carrier -----------------------------------------------------
+class Serializer(Protocol):
+    """One carrier's messages <-> frames; one instance a socket, pure. Ids are learnt from `start`."""
+
+    def decode(self, message: bytes) -> Frame:
+        """One text message (UTF-8). Raises BadMessage; never anything else."""
+
+    def media(self, payload: bytes) -> bytes:
+        """The message that plays `payload` (wire codec). Only after StreamStarted was decoded."""
+
+    def mark(self, name: str) -> bytes:
+        """The message that asks to be told when everything before it was played."""
+
+    def clear(self) -> bytes:
+        """The message that drops what the carrier has buffered."""
+
+
+class MediaSink(Protocol):
+    """The way to the caller's ear. Never raises; after the end it drops what it is given."""
+
+    def send_audio(self, payload: bytes) -> None: ...
+
+    def send_mark(self, name: str) -> None: ...
+
+    def send_clear(self) -> None: ...
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Starts the WebSocket close; `reason` at most 123 bytes."""
+
+
+class CallControl(Protocol):
+    """The carrier's REST API, for one carrier account."""
+
+    async def hang_up(self, call_sid: str) -> None:
+        """Ends the call; already ended counts as success. Raises CarrierError."""
+
+
+# -- providers ---------------------------------------------------------------
+class Provider(Protocol):
+    """What the three kinds of provider share."""
+
+    name: str
+    """The name used in the configuration and in metrics."""
+    model: str
+    """The model or voice in use; a metric label."""
+
+    async def start(self) -> None:
+        """Loads or checks what is needed. Raises ProviderError(UNAVAILABLE) with a remedy."""
+
+    async def warm_up(self) -> None:
+        """A call is about to begin: open connections. Cheap; never raises."""
+
+    async def stop(self) -> None:
+        """Releases threads and connections."""
+
+
+class Transcriber(Provider, Protocol):
+    """Speech to text, a turn at a time."""
+
+    async def transcribe(self, utterance: Utterance, call: CallInfo) -> Transcript:
+        """Raises ProviderError. Silence or noise give an empty transcript."""
+
+
+class ChatModel(Provider, Protocol):
+    """The agent's mind."""
+
+    def reply(self, messages: Sequence[Message], call: CallInfo) -> AsyncGenerator[ReplyEvent, None]:
+        """Streams the reply. Raises ProviderError while iterated."""
+
+
+class Synthesizer(Provider, Protocol):
+    """Text to speech, a sentence at a time."""
+
+    def synthesize(self, text: str, call: CallInfo) -> AsyncGenerator[Speech, None]:
+        """Streams the audio; every piece has the same format. Raises ProviderError while iterated."""
+
+
+# -- voice activity ----------------------------------------------------------
+class SpeechWindow(Protocol):
+    """Called once for each window of audio, in order, on the reactor thread."""
+
+    def __call__(self, probability: float, level: float, samples: NDArray[np.float32]) -> None:
+        """`probability` of speech 0..1; `level` linear RMS 0..1; `samples` the window itself (read only)."""
+
+
+class SpeechDetector(Protocol):
+    """One call's voice activity detector."""
+
+    window_samples: int
+    """Samples `feed` takes each time."""
+
+    def feed(self, samples: NDArray[np.float32]) -> None:
+        """Exactly `window_samples` of float32 in -1..1. The answer comes through the callback, now or soon."""
+
+    def close(self) -> None:
+        """No callback after this."""
+
+
+class VoiceActivity(Protocol):
+    """Makes detectors; one for the whole process, so that model runs are batched over calls."""
+
+    def open(self, rate_hz: int, on_window: SpeechWindow) -> SpeechDetector:
+        """`rate_hz` is 8000 or 16000."""
+
+
+# -- the process -------------------------------------------------------------
+class Clock(Protocol):
+    """The part of IReactorTime that the call uses; `seconds` is monotonic."""
+
+    def seconds(self) -> float: ...
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Any: ...
+
+
+class Worker(Protocol):
+    """Runs blocking work off the reactor thread."""
+
+    def run(self, work: Callable[[], T]) -> Coroutine[Any, Any, T]:
+        """Awaits the result; cancelling abandons it (the thread finishes on its own)."""

@@ -1,0 +1,1 @@
+"""STT, LLM and TTS vendors and local engines, by role and dialect."""

@@ -1,0 +1,1 @@
+"""Pure: one carrier's messages to frames and back."""

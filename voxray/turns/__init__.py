@@ -1,0 +1,1 @@
+"""Pure: who speaks when. Time is an argument."""
