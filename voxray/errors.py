@@ -48,7 +48,9 @@ RETRYABLE = frozenset({ErrorKind.RATE, ErrorKind.OVERLOADED, ErrorKind.TRANSPORT
 class ProviderError(VoxrayError):
     """A vendor (or a local engine) failed. Never carries a key or a caller's words."""
 
-    def __init__(self, provider: str, kind: ErrorKind, detail: str, *, status: int = 0, retry_after_secs: float = 0.0) -> None:
+    def __init__(
+        self, provider: str, kind: ErrorKind, detail: str, *, status: int = 0, retry_after_secs: float = 0.0
+    ) -> None:
         super().__init__(f"{provider}: {kind.value}: {detail}")
         self.provider = provider
         self.kind = kind

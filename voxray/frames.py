@@ -56,7 +56,7 @@ class StreamStarted:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """The caller's voice, in the wire's codec. `timestamp_ms` is the carrier's media clock, if it sent one."""
+    """The caller's voice, in the wire's codec. `timestamp_ms` is the carrier's media clock, if sent."""
 
     payload: bytes
     timestamp_ms: int | None = None

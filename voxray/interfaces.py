@@ -110,7 +110,10 @@ class SpeechDetector(Protocol):
     """Samples `feed` takes each time."""
 
     def feed(self, samples: NDArray[np.float32]) -> None:
-        """Exactly `window_samples` of float32 in -1..1. The answer comes through the callback, now or soon."""
+        """Takes exactly `window_samples` of float32 in -1..1.
+
+        The answer comes through the callback, now or later.
+        """
 
     def close(self) -> None:
         """No callback after this."""
@@ -129,7 +132,7 @@ class Clock(Protocol):
 
     def seconds(self) -> float: ...
 
-    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Any: ...
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> Any: ...
 
 
 class Worker(Protocol):
