@@ -1,0 +1,74 @@
+# Voxray: everything a developer types. `make` alone lists it.
+#
+#   PYTHON=/path/to/python3.11   the interpreter for .venv (default: the first suitable one)
+#   SYSTEM_LIBS=skip             leave Debian's libraries alone
+#   JOBS=2  SEED=0  TESTS=tests  for `make test`: workers, order (0: a new one each time), what to run
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv dev demo run test coverage lint format docs changelog wheel clean
+
+JOBS ?= 2
+SEED ?= 0
+TESTS ?= tests
+RUN ?=
+export PYTHON SYSTEM_LIBS
+
+BIN := .venv/bin
+CODE := $(wildcard voxray tests scripts bench twisted)
+
+help: ## this list
+	@echo "Voxray: a telephony daemon that answers phone calls with an agent."
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "To run the daemon yourself: make venv, then .venv/bin/twistd -n voxray --config etc/voxray.json"
+
+venv: ## make .venv: twistd with the voxray plugin, and the offline voice and ears
+	@scripts/venv.sh run
+
+dev: ## make .venv with the tools for tests and lint too
+	@scripts/venv.sh dev
+
+demo: venv ## start the daemon, call it, show the call (no account, no key)
+	@$(BIN)/python -m voxray.simulator.demo
+
+test: dev ## the whole test suite, in random order
+	@$(BIN)/python -m twisted.trial --jobs $(JOBS) --random $(SEED) $(TESTS)
+
+coverage: dev ## the test suite once more, with line and branch coverage
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m twisted.trial --random $(SEED) $(TESTS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
+lint: dev ## format, style, types, import contracts, sizes, the reactor's rules
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/mypy scripts
+	@$(BIN)/lint-imports --config setup.cfg --no-cache
+	@$(BIN)/python scripts/check_reactor.py voxray
+	@$(BIN)/python scripts/check_sizes.py voxray
+	@$(BIN)/python scripts/diagrams.py --check
+
+format: dev ## let ruff rewrite the sources
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+docs: dev ## regenerate docs/configuration.md and the state diagrams
+	@$(BIN)/python scripts/diagrams.py
+
+changelog: dev ## show the changelog that newsfragments/ make
+	@$(BIN)/towncrier build --draft --version unreleased
+
+wheel: venv ## build dist/voxray-*.whl
+	@rm -rf build dist
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	@ls dist/*.whl
+
+clean: ## remove what make made, .venv too
+	rm -rf .venv build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -f twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
