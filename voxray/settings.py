@@ -27,10 +27,11 @@ class ServerSettings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     cors_allowed_origins: tuple[str, ...] | None = None  # None: any
     max_request_body_bytes: int = 262_144
-    server_api_keys: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ()
+    server_api_keys: tuple[str, ...] = field(default=(), repr=False)
+    trusted_proxies: tuple[str, ...] = ()  # addresses or CIDR blocks
     metrics_enabled: bool = True
-    metrics_bind: str = ""
+    metrics_bind: str = ""  # host:port; empty: on `port`
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,16 @@ class ProviderSettings:
     llm: StageSettings
     tts: StageSettings
     api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
-    base_urls: Mapping[str, str] = field(default_factory=dict)
+    base_urls: Mapping[str, str] = field(default_factory=dict)  # provider or carrier -> URL, no last slash
+    soniox_model: str = ""
+    google_tts_language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
     """Who speaks when."""
 
+    detection: str = "none"  # or "silence"; a phone call treats both alike
     vad_type: str = "silero"  # or "energy"
     vad_confidence: float = 0.7
     vad_start_secs: float = 0.2  # key vad_start_secs_vad: speech this long is speech
@@ -71,6 +75,12 @@ class TurnSettings:
     interruption_strategy: str = ""  # "", "min_words", "none"
     min_words: int = 1
     resume_false_interruption: bool = True
+    eager_transcription: bool = True  # transcribe when speech pauses, before the turn is surely over
+
+    @property
+    def interruptible(self) -> bool:
+        """The caller may cut the agent off."""
+        return self.allow_interruptions and self.interruption_strategy != "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +90,13 @@ class AgentSettings:
     system_prompt: str = ""
     greeting: str = ""
     language: str = "en"
-    goodbye: str = ""  # said before we end a call that ran too long or stayed silent
-    idle_prompt: str = ""
+    goodbye: str = "Thank you for calling. Goodbye."  # before we end a call that ran too long or stayed silent
+    idle_prompt: str = "Are you still there?"
     idle_prompts_max: int = 2
-    apology: str = ""  # said when a provider fails
+    apology: str = "I'm sorry, I have a technical problem. Please say that again."  # a provider failed
     user_idle_timeout_secs: float = 0.0  # 0: off
     max_call_secs: float = 14_400.0
-    scenario_file: str = ""  # the local agent's script; empty: the receptionist that ships
+    scenario_file: str = ""  # the local agent's script, absolute; empty: the receptionist that ships
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,7 @@ class MediaSettings:
     max_message_bytes: int = 65_536
     start_timeout_secs: float = 10.0
     max_messages_before_start: int = 20
-    ping_interval_secs: float = 20.0
+    ping_interval_secs: float = 20.0  # 0: no pings
     dead_peer_secs: float = 30.0  # no message of any kind
     send_buffer_bytes: int = 32_768  # SO_SNDBUF
 
@@ -108,7 +118,7 @@ class CallSettings:
     carrier: str = ""  # runner_transport
     telephony_auth: str = "auto"
     drain_timeout_secs: float = 300.0
-    cdr_file: str = ""
+    cdr_file: str = ""  # absolute; empty: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,74 @@ class LogSettings:
     level: str = "info"
     json: bool = False
     transcripts: bool = False  # log_transcripts
+
+
+# -- parsed, but read by nothing yet: docs/configuration.md says so of each key ----------------
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Sessions and queues."""
+
+    session_store: str = "memory"  # or "redis"
+    redis_url: str = field(default="", repr=False)
+    session_ttl_secs: int = 3600
+    pipeline_input_queue_cap: int = 256
+    ws_write_coalesce_ms: int = 0
+    ws_write_coalesce_max_frames: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSettings:
+    enable: bool = False
+    bucket: str = ""
+    base_path: str = "recordings/"
+    format: str = "wav"
+    worker_count: int = 2
+    queue_cap: int = 32
+    max_retries: int = 3
+    shutdown_upload_timeout_secs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptSettings:
+    enable: bool = False
+    driver: str = ""  # "postgres" or "mysql"
+    dsn: str = field(default="", repr=False)
+    table_name: str = "call_transcripts"
+
+
+@dataclass(frozen=True, slots=True)
+class McpSettings:
+    command: str = ""
+    args: tuple[str, ...] = ()
+    tools_filter: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionSettings:
+    plugins: tuple[str, ...] = ()
+    plugin_options: Mapping[str, object] = field(default_factory=dict)
+    mcp: McpSettings = field(default_factory=McpSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSettings:
+    transport: str = ""
+    webrtc_ice_servers: tuple[str, ...] = ()
+    dialin: bool = False
+    daily_dialin_webhook_secret: str = field(default="", repr=False)
+    livekit_room_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LegacySettings:
+    """Keys of the Go project that have no effect here, and will not have one."""
+
+    runner_port: int = 0
+    audio_sample_rate: float = 0.0
+    legacy_errors: bool = False
+    vad_start_secs: float = 0.0
+    vad_batch_size: int = 1
+    turn_async: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +205,9 @@ class Settings:
     media: MediaSettings
     calls: CallSettings
     logs: LogSettings
+    stores: StoreSettings = field(default_factory=StoreSettings)
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
+    transcripts: TranscriptSettings = field(default_factory=TranscriptSettings)
+    extensions: ExtensionSettings = field(default_factory=ExtensionSettings)
+    rooms: RoomSettings = field(default_factory=RoomSettings)
+    legacy: LegacySettings = field(default_factory=LegacySettings)

@@ -1,0 +1,257 @@
+"""The dialogue of one call: who speaks when. What the ear reports becomes turns, turns become answers.
+
+This is policy only: `hearing` makes words of audio, `answering` makes audio of words, the floor says whose
+turn it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+
+from voxray.call import floor
+from voxray.call.answering import Answering, Cut
+from voxray.call.conversation import Conversation
+from voxray.call.floor import FloorState
+from voxray.call.hearing import Hearing
+from voxray.call.mouth import Mouth
+from voxray.call.phrases import PhraseBook
+from voxray.call.pipeline import Pipeline
+from voxray.call.times import TurnTimes
+from voxray.frames import EndCall, Utterance
+from voxray.metrics import Metrics
+from voxray.settings import AgentSettings, TurnSettings
+from voxray.turns.bargein import Verdict, words_decide
+
+RESUME_AFTER_SECS = 1.2
+"""A barge-in that brought no turn for so long was a false one: the agent goes on."""
+
+DTMF_NOTE = "DTMF: {digits}"
+"""How keys reach the model (the contract's prefix)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReport:
+    """One exchange, for logs and tests. Its words are the caller's: log them only when asked to."""
+
+    number: int
+    heard: str
+    replied: str
+    interrupted: bool
+    parts_ms: dict[str, float]
+
+
+class Dialogue:
+    """One call's conversation."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        mouth: Mouth,
+        conversation: Conversation,
+        phrases: PhraseBook,
+        agent: AgentSettings,
+        turns: TurnSettings,
+        clock: IReactorTime,
+        metrics: Metrics,
+        finish: Callable[[str], None],
+        report: Callable[[TurnReport], None],
+        hint: Callable[[str], None],
+    ) -> None:
+        """`finish(reason)` ends the call; `hint(text)` tells the endpointer what an early transcript says."""
+        self._mouth, self._conversation, self._phrases = mouth, conversation, phrases
+        self._agent, self._turns = agent, turns
+        self._clock, self._metrics = clock, metrics
+        self._finish, self._report = finish, report
+        self._answering = Answering(
+            pipeline=pipeline,
+            mouth=mouth,
+            conversation=conversation,
+            phrases=phrases,
+            clock=clock,
+            said=self._said,
+            failed=self._answer_failed,
+        )
+        self._hearing = Hearing(
+            pipeline=pipeline,
+            clock=clock,
+            eager=turns.eager_transcription,
+            understood=self._understood,
+            not_understood=self._not_understood,
+            hint=hint,
+        )
+        self._floor = floor.machine(self)
+        self.state = FloorState.LISTENING
+        self.turns = 0
+        self._quiet_since = clock.seconds()
+        self._idle_prompts = 0
+        self._times = TurnTimes()
+        self._heard_words = ""
+        self._cut: Cut | None = None
+        self._later: list[str] = []  # said while interruptions were not allowed
+        self._caller_speaks = False
+        self._over = False
+
+    # -- what the call asks --------------------------------------------------
+    def say(self, text: str, then: EndCall | None = None) -> None:
+        """The agent says this of its own accord, at once; `then` ends the call when it was heard."""
+        if self._over:
+            return
+        self._drop_answer()
+        self._times = TurnTimes()
+        self._floor.think()
+        self._answering.say(text, then)
+
+    def keys(self, digits: str) -> None:
+        """The caller's keypad entry is a turn of its own."""
+        if not self._over:
+            self._cut = None
+            self._answer(DTMF_NOTE.format(digits=digits), TurnTimes())
+
+    def stop(self) -> None:
+        """The call is over: cancel everything."""
+        self._over = True
+        self._hearing.stop()
+        if self._answering.busy:
+            self._interrupt()
+
+    def elapsed(self, now: float) -> None:
+        """Called about twice a second: false interruptions and idle callers."""
+        if self._over or self._caller_speaks or self._hearing.busy:
+            return
+        if self._cut is not None and now - self._cut.at > RESUME_AFTER_SECS:
+            self._resume()
+        elif self.state is FloorState.LISTENING and 0 < self._agent.user_idle_timeout_secs <= (
+            now - self._quiet_since
+        ):
+            self._prompt_idle()
+
+    def audible(self, now: float) -> None:
+        """The first packet of an answer is leaving."""
+        self._times.audible = now
+        self._floor.speak()
+
+    # -- what the ear reports ------------------------------------------------
+    def speech_started(self) -> None:
+        self._caller_speaks = True
+        self._hearing.resumed()
+        if self.state is FloorState.THINKING:
+            self._mouth.hold()  # do not talk into the caller's second thought
+
+    def speech_paused(self, utterance: Utterance) -> None:
+        """Speech stopped for a moment: perhaps the turn is over."""
+        self._caller_speaks = False
+        self._quiet_since = self._clock.seconds()
+        if not self._over:
+            self._hearing.paused(utterance)
+
+    def barge_in(self, onset_secs: float) -> None:
+        """The caller speaks over the agent and means it, since `onset_secs` ago by the audio."""
+        if self.state is FloorState.SPEAKING and not self._over:
+            self._interrupt()
+            self._metrics.bargein.observe(onset_secs)
+
+    def turn_ended(self, utterance: Utterance, speech_end: float) -> None:
+        """The caller's turn is over; `speech_end` is when its last speech reached us."""
+        if self._over:
+            return
+        self._caller_speaks = False
+        self._quiet_since = now = self._clock.seconds()
+        self._idle_prompts = 0
+        self._hearing.turn_over(utterance, TurnTimes(speech_end=speech_end, turn_end=now))
+
+    # -- the floor's core ----------------------------------------------------
+    def floor_is(self, state: FloorState) -> None:
+        self.state = state
+        if state is FloorState.LISTENING:
+            self._quiet_since = self._clock.seconds()
+
+    # -- deciding ------------------------------------------------------------
+    def _understood(self, text: str, times: TurnTimes) -> None:
+        """What the words mean for the floor."""
+        if self._over:
+            return
+        verdict = words_decide(text, self._turns, self._agent.language)
+        if self._cut is not None:
+            if verdict is Verdict.RESUME and self._turns.resume_false_interruption:
+                self._resume()
+                return
+            self._cut = None
+            self._metrics.interruptions.labels("real").inc()
+        elif self.state is FloorState.SPEAKING:
+            if verdict is Verdict.RESUME:
+                self._metrics.interruptions.labels("ignored").inc()
+                return
+            if not self._turns.interruptible:
+                self._later.append(text)
+                return
+            self._metrics.interruptions.labels("by_words").inc()
+        elif self.state is FloorState.THINKING and verdict is Verdict.RESUME:
+            self._mouth.release()
+            return
+        if text:
+            self._answer(text, times)
+
+    def _not_understood(self) -> None:
+        """The transcriber failed. Mid-answer nobody needs to know."""
+        if not self._over and self.state is not FloorState.SPEAKING:
+            self._cut = None
+            self.say(self._agent.apology)
+
+    def _answer(self, text: str, times: TurnTimes) -> None:
+        self._drop_answer()
+        self._conversation.caller_said(text)
+        self.turns += 1
+        self._times, self._heard_words = times, text
+        self._floor.think()
+        self._answering.reply(times)
+
+    def _resume(self) -> None:
+        """It was no interruption: say what was not heard, from where it was cut."""
+        cut, self._cut = self._cut, None
+        assert cut is not None
+        self._metrics.interruptions.labels("false").inc()
+        if cut.unheard or cut.end_call:
+            self.say(cut.unheard, cut.end_call)
+
+    def _prompt_idle(self) -> None:
+        self._idle_prompts += 1
+        if self._idle_prompts > self._agent.idle_prompts_max:
+            self.say(self._agent.goodbye, EndCall("idle"))
+        else:
+            self.say(self._agent.idle_prompt)
+
+    # -- an answer's three ends ----------------------------------------------
+    def _said(self, words: str, end_call: EndCall | None) -> None:
+        self._tell(words, interrupted=False)
+        self._floor.rest()
+        if end_call is not None:
+            self._finish(end_call.reason)
+        elif self._later:
+            text, self._later = " ".join(self._later), []
+            self._answer(text, TurnTimes())
+
+    def _interrupt(self) -> None:
+        """All of a barge-in, in one reactor turn."""
+        self._cut = self._answering.cut()
+        self._tell(self._cut.heard, interrupted=True)
+        self._floor.rest()
+
+    def _drop_answer(self) -> None:
+        """Another answer takes the place of the one being made."""
+        if self._answering.busy:
+            self._interrupt()
+            self._cut = None
+
+    def _answer_failed(self) -> None:
+        self._tell("", interrupted=True)
+        self._floor.rest()
+        if self._phrases.get(self._agent.apology) is not None:  # never ask a failing vendor to apologise
+            self.say(self._agent.apology)
+
+    def _tell(self, replied: str, *, interrupted: bool) -> None:
+        heard, self._heard_words = self._heard_words, ""
+        self._report(TurnReport(self.turns, heard, replied, interrupted, self._times.parts_ms()))

@@ -1,0 +1,120 @@
+"""From utterances to words: one transcription at a time, in order, begun early where that saves a wait.
+
+When speech pauses, the turn is probably over: transcribing at once hides the vendor's delay behind the
+endpointer's wait, and tells the endpointer whether the words sound finished. If the caller goes on, the early
+transcription is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from voxray.call.answering import abandon
+from voxray.call.pipeline import Pipeline
+from voxray.call.times import TurnTimes
+from voxray.errors import ProviderError
+from voxray.frames import Transcript, Utterance
+
+
+@dataclass(slots=True)
+class _Early:
+    end_ms: float
+    times: TurnTimes
+    transcript: Deferred[Transcript]
+
+
+class Hearing:
+    """One call's transcriptions."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        clock: IReactorTime,
+        eager: bool,
+        understood: Callable[[str, TurnTimes], None],
+        not_understood: Callable[[], None],
+        hint: Callable[[str], None],
+    ) -> None:
+        """`understood(text, times)` for every turn ("": no words); `hint(text)` for early ones."""
+        self._pipeline, self._clock, self._eager = pipeline, clock, eager
+        self._understood, self._not_understood, self._hint = understood, not_understood, hint
+        self._running: set[Deferred[Any]] = set()
+        self._lock = DeferredLock()
+        self._early: _Early | None = None
+
+    @property
+    def busy(self) -> bool:
+        """A turn is being transcribed."""
+        return bool(self._running)
+
+    def paused(self, utterance: Utterance) -> None:
+        """Speech stopped for a moment: find out what was said so far."""
+        self.resumed()
+        if not self._eager:
+            return
+        times = TurnTimes()
+        early = self._early = _Early(utterance.end_ms, times, self._pipeline.transcribe(utterance, times))
+
+        def known(result: Transcript | Failure) -> Transcript | Failure:
+            if isinstance(result, Transcript) and self._early is early:
+                self._hint(result.text)
+            return result
+
+        early.transcript.addBoth(known)
+
+    def resumed(self) -> None:
+        """Speech goes on: what was begun early is of no use."""
+        early, self._early = self._early, None
+        if early is not None:
+            abandon(early.transcript)
+
+    def turn_over(self, utterance: Utterance, times: TurnTimes) -> None:
+        """The turn's audio is complete."""
+        early, self._early = self._early, None
+        transcript: Deferred[Transcript] | None = None
+        if early is not None and early.end_ms == utterance.end_ms:
+            transcript = early.transcript
+            times.stt_asked = early.times.stt_asked
+        elif early is not None:
+            abandon(early.transcript)
+        self._keep(Deferred.fromCoroutine(self._hear(utterance, times, transcript)))
+
+    def stop(self) -> None:
+        self.resumed()
+        for running in tuple(self._running):
+            running.cancel()
+
+    async def _hear(
+        self, utterance: Utterance, times: TurnTimes, begun: Deferred[Transcript] | None
+    ) -> None:
+        await self._lock.acquire()
+        try:
+            transcript = await (begun or self._pipeline.transcribe(utterance, times))
+        except ProviderError as error:
+            self.log.warn("a turn was not understood: {error}", error=str(error))
+            self._not_understood()
+            return
+        finally:
+            self._lock.release()
+        times.stt_done = self._clock.seconds()
+        self._understood(transcript.text.strip(), times)
+
+    def _keep(self, running: Deferred[None]) -> None:
+        self._running.add(running)
+
+        def done(result: object) -> None:
+            self._running.discard(running)
+            if isinstance(result, Failure) and not result.check(CancelledError):
+                self.log.failure("a turn failed", result)
+
+        running.addBoth(done)

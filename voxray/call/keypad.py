@@ -1,0 +1,32 @@
+"""Keys the caller presses, gathered into one entry: ended by `#`, or by two seconds without a key. Pure."""
+
+from __future__ import annotations
+
+PAUSE_SECS = 2.0
+MAX_DIGITS = 32
+
+
+class Keypad:
+    """Feed it keys and the time; it answers with an entry when one is complete."""
+
+    def __init__(self) -> None:
+        self._digits = ""
+        self._last = 0.0
+
+    def press(self, digit: str, now: float) -> str | None:
+        """One key. Returns the entry that it completes, without the `#`."""
+        self._last = now
+        if digit == "#":
+            return self._take() or None
+        self._digits += digit
+        return self._take() if len(self._digits) >= MAX_DIGITS else None
+
+    def elapsed(self, now: float) -> str | None:
+        """Called now and then: returns the entry that the pause completed."""
+        if self._digits and now - self._last >= PAUSE_SECS:
+            return self._take()
+        return None
+
+    def _take(self) -> str:
+        digits, self._digits = self._digits, ""
+        return digits

@@ -1,0 +1,98 @@
+"""The agent's mouth: speech becomes packets in the wire's codec, and words are laid along them.
+
+Keeps the pieces of text that were given to the pacer, so that a barge-in can say what was heard and what not.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from voxray.call.heard import Spoken, heard_text, unheard_text
+from voxray.call.pacer import Pacer
+from voxray.call.voicing import Voicing
+from voxray.frames import MediaFormat, Speech
+
+QUEUE_LIMIT_MS = 20_000.0
+"""Audio waiting here before the synthesizer is made to wait: a vendor may be far faster than real time."""
+
+_SLICE_SECS = 0.25
+_SETTLE_SECS = 0.005
+
+
+class Mouth:
+    """One call's voice. One piece is spoken at a time: `begin`, any number of `add`, `end`; then `finish`."""
+
+    def __init__(self, pacer: Pacer, wire: MediaFormat, clock: IReactorTime) -> None:
+        self._pacer = pacer
+        self._wire = wire
+        self._clock = clock
+        self._pieces: list[Spoken] = []
+        self._voicing = Voicing(wire)
+
+    # -- speaking ------------------------------------------------------------
+    def begin(self, text: str) -> None:
+        """The audio added from now on says `text`."""
+        self._pieces.append(Spoken(text, self._pacer.pushed_ms))
+
+    def add(self, speech: Speech) -> None:
+        """More audio of the piece begun."""
+        self._push(self._voicing.feed(speech))
+
+    def end(self) -> None:
+        """The piece is complete."""
+        self._push(self._voicing.flush())
+        if self._pieces:
+            self._pieces[-1].end_ms = self._pacer.pushed_ms
+
+    def say(self, text: str, payload: bytes) -> None:
+        """A phrase made earlier, already in the wire's codec, as a whole reply."""
+        self.begin(text)
+        self._push(payload)
+        self._pieces[-1].end_ms = self._pacer.pushed_ms
+        self.finish()
+
+    def finish(self) -> None:
+        """The reply is complete."""
+        self._pacer.finish(self._clock.seconds())
+
+    # -- waiting -------------------------------------------------------------
+    async def room(self) -> None:
+        """Until there is room for more audio."""
+        while self._pacer.queued_ms > QUEUE_LIMIT_MS:
+            await deferLater(self._clock, _SLICE_SECS)
+
+    async def played(self) -> None:
+        """Until all that was said has been heard, by the playout clock: no mark is needed for this."""
+        while not self._pacer.drained(now := self._clock.seconds()):
+            await deferLater(self._clock, min(_SLICE_SECS, self._pacer.remaining_secs(now) + _SETTLE_SECS))
+
+    # -- being heard ---------------------------------------------------------
+    def silence(self) -> tuple[str, str]:
+        """Barge-in: drops what is queued here and at the carrier. Returns (heard, unheard) words."""
+        pieces, pushed_ms = self._pieces, self._pacer.pushed_ms
+        heard_ms = self._pacer.clear(self._clock.seconds())
+        self._forget()
+        return heard_text(pieces, heard_ms, pushed_ms), unheard_text(pieces, heard_ms, pushed_ms)
+
+    def close_reply(self) -> str:
+        """The reply was heard to its end. Returns its words."""
+        said = " ".join(piece.text for piece in self._pieces)
+        self._forget()
+        return said
+
+    def hold(self) -> None:
+        """The caller is speaking: audio waits."""
+        self._pacer.hold()
+
+    def release(self) -> None:
+        self._pacer.release(self._clock.seconds())
+
+    # -- inside --------------------------------------------------------------
+    def _push(self, payload: bytes) -> None:
+        if payload:
+            self._pacer.push(payload, self._clock.seconds())
+
+    def _forget(self) -> None:
+        self._pieces = []
+        self._voicing = Voicing(self._wire)  # the filter's memory of a cut reply must not leak into the next

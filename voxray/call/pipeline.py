@@ -1,0 +1,176 @@
+"""One turn's stages: transcribe, reply, speak. Each returns a Deferred made from a coroutine, and cancels.
+
+`reply` puts sentences into a feed while the model still talks; `speak` takes them out and hands their audio
+to the mouth. Cancelling a stage closes the vendor's stream at once: generators are consumed under `aclosing`,
+because Twisted installs no hooks that would do it.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from voxray.call.mouth import Mouth
+from voxray.call.times import TurnTimes
+from voxray.errors import ErrorKind, ProviderError
+from voxray.frames import CallInfo, EndCall, Message, TextDelta, Transcript, Utterance
+from voxray.interfaces import ChatModel, Synthesizer, Transcriber
+from voxray.metrics import Metrics
+from voxray.turns.sentences import SentenceSplitter
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """The three ports of one agent."""
+
+    stt: Transcriber
+    llm: ChatModel
+    tts: Synthesizer
+
+
+class SentenceFeed:
+    """Sentences on their way from the model to the mouth; ends with None or a failure."""
+
+    def __init__(self) -> None:
+        self._queue: DeferredQueue[str | Failure | None] = DeferredQueue()
+        self.end_call: EndCall | None = None
+        self.complete = False
+        self.sentences = 0
+
+    def put(self, text: str) -> None:
+        self.sentences += 1
+        self._queue.put(text)
+
+    def end(self) -> None:
+        self.complete = True
+        self._queue.put(None)
+
+    def fail(self, failure: Failure) -> None:
+        self._queue.put(failure)
+
+    async def get(self) -> str | None:
+        item = await self._queue.get()
+        if isinstance(item, Failure):
+            item.raiseException()
+        assert not isinstance(item, Failure)
+        return item
+
+
+class Pipeline:
+    """The stages of one call."""
+
+    def __init__(
+        self, providers: Providers, mouth: Mouth, call: CallInfo, clock: IReactorTime, metrics: Metrics
+    ) -> None:
+        self._providers = providers
+        self._mouth = mouth
+        self._call = call
+        self._clock = clock
+        self._metrics = metrics
+
+    def transcribe(self, utterance: Utterance, times: TurnTimes) -> Deferred[Transcript]:
+        """What was said. Fails with ProviderError."""
+        return Deferred.fromCoroutine(self._transcribe(utterance, times))
+
+    def reply(self, messages: list[Message], feed: SentenceFeed, times: TurnTimes) -> Deferred[None]:
+        """Fills the feed with sentences; a failure goes into the feed too, so that `speak` sees it."""
+        return Deferred.fromCoroutine(self._reply(messages, feed, times))
+
+    def speak(self, feed: SentenceFeed, times: TurnTimes) -> Deferred[None]:
+        """Speaks what the feed brings; done when all audio is with the pacer. Fails as `reply` did."""
+        return Deferred.fromCoroutine(self._speak(feed, times))
+
+    # -- the coroutines ------------------------------------------------------
+    async def _transcribe(self, utterance: Utterance, times: TurnTimes) -> Transcript:
+        stt, m = self._providers.stt, self._metrics
+        times.stt_asked = begun = self._clock.seconds()
+        try:
+            transcript = await stt.transcribe(utterance, self._call)
+        except ProviderError as error:
+            m.stt_errors.labels(error.kind.value, "stt", stt.model).inc()
+            m.stt_latency.labels("stt", "error", stt.model).observe(self._clock.seconds() - begun)
+            raise
+        times.stt_done = now = self._clock.seconds()
+        m.stt_latency.labels("stt", "success", stt.model).observe(now - begun)
+        return transcript
+
+    async def _reply(self, messages: list[Message], feed: SentenceFeed, times: TurnTimes) -> None:
+        llm, m = self._providers.llm, self._metrics
+        times.llm_asked = begun = self._clock.seconds()
+        try:
+            await self._stream_reply(messages, feed, times)
+        except ProviderError as error:
+            m.llm_errors.labels(error.kind.value, "llm", llm.model).inc()
+            m.llm_latency.labels("llm", "error", llm.model).observe(self._clock.seconds() - begun)
+            feed.fail(Failure())
+            return
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - `speak` raises it again, where somebody looks
+            feed.fail(Failure())
+            return
+        m.llm_latency.labels("llm", "success", llm.model).observe(self._clock.seconds() - begun)
+        feed.end()
+
+    async def _stream_reply(self, messages: list[Message], feed: SentenceFeed, times: TurnTimes) -> None:
+        llm = self._providers.llm
+        splitter = SentenceSplitter()
+        gaps = self._metrics.llm_gap.labels("llm", llm.model)
+        last = 0.0
+        async with aclosing(llm.reply(messages, self._call)) as events:
+            async for event in events:
+                if isinstance(event, EndCall):
+                    feed.end_call = event
+                    continue
+                assert isinstance(event, TextDelta)
+                now = self._clock.seconds()
+                if not last:
+                    times.llm_first = now
+                    self._metrics.llm_first.labels("llm", "success", llm.model).observe(now - times.llm_asked)
+                else:
+                    gaps.observe(now - last)
+                last = now
+                for sentence in splitter.feed(event.text):
+                    self._put(sentence, feed, times)
+        for sentence in splitter.flush():
+            self._put(sentence, feed, times)
+
+    def _put(self, sentence: str, feed: SentenceFeed, times: TurnTimes) -> None:
+        if not times.sentence:
+            times.sentence = self._clock.seconds()
+        feed.put(sentence)
+
+    async def _speak(self, feed: SentenceFeed, times: TurnTimes) -> None:
+        while (sentence := await feed.get()) is not None:
+            await self._speak_sentence(sentence, times)
+        self._mouth.finish()
+
+    async def _speak_sentence(self, sentence: str, times: TurnTimes) -> None:
+        tts, m, mouth = self._providers.tts, self._metrics, self._mouth
+        begun = self._clock.seconds()
+        times.tts_asked = times.tts_asked or begun
+        first = True
+        mouth.begin(sentence)
+        try:
+            async with aclosing(tts.synthesize(sentence, self._call)) as pieces:
+                async for speech in pieces:
+                    if first:
+                        first = False
+                        now = self._clock.seconds()
+                        times.tts_first = times.tts_first or now
+                        m.tts_first.labels("tts", "success", tts.model).observe(now - begun)
+                    mouth.add(speech)
+                    await mouth.room()
+            mouth.end()
+            if first:
+                raise ProviderError(tts.name, ErrorKind.BAD_ANSWER, "no audio for a sentence")
+        except ProviderError as error:
+            mouth.end()
+            m.tts_errors.labels(error.kind.value, "tts", tts.model).inc()
+            m.tts_latency.labels("tts", "error", tts.model).observe(self._clock.seconds() - begun)
+            raise
+        m.tts_latency.labels("tts", "success", tts.model).observe(self._clock.seconds() - begun)

@@ -1,0 +1,48 @@
+"""When the parts of one turn happened: the numbers behind the latency table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TurnTimes:
+    """Monotonic seconds; 0 where it has not happened."""
+
+    speech_end: float = 0.0  # the caller's last word reached us
+    turn_end: float = 0.0  # the endpointer was sure
+    stt_asked: float = 0.0
+    stt_done: float = 0.0
+    llm_asked: float = 0.0
+    llm_first: float = 0.0
+    sentence: float = 0.0  # the first speakable piece was complete
+    tts_asked: float = 0.0
+    tts_first: float = 0.0
+    audible: float = 0.0  # the first packet of the reply left
+
+    def parts_ms(self) -> dict[str, float]:
+        """Milliseconds by stage; only those that happened. `own` is what is neither vendor nor waiting."""
+        parts = {
+            "endpoint": _between(self.speech_end, self.turn_end),
+            "stt": _between(self.stt_asked, self.stt_done),
+            "llm": _between(self.llm_asked, self.llm_first),
+            "sentence": _between(self.llm_first, self.sentence),
+            "tts": _between(self.tts_asked, self.tts_first),
+            "own": self._own(),
+            "total": _between(self.speech_end, self.audible),
+        }
+        return {name: round(ms, 1) for name, ms in parts.items() if ms is not None}
+
+    def _own(self) -> float | None:
+        """From the end of the turn to the first packet, less what the vendors took of it."""
+        whole = _between(self.turn_end, self.audible)
+        if whole is None:
+            return None
+        stt = _between(max(self.stt_asked, self.turn_end), max(self.stt_done, self.turn_end)) or 0.0
+        llm = _between(self.llm_asked, self.sentence) or 0.0
+        tts = _between(self.tts_asked, self.tts_first) or 0.0
+        return max(0.0, whole - stt - llm - tts)
+
+
+def _between(begin: float, end: float) -> float | None:
+    return (end - begin) * 1000 if begin and end else None

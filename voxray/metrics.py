@@ -1,0 +1,104 @@
+"""The instruments, declared once. Names are the contract's where it has one, `voxray_*` where it has none.
+
+Labels are bounded: stage, model, status and reasons from small sets, never an id of a call or a session.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_TURN = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+
+class Metrics:
+    """One process's instruments, in their own registry."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = _LATENCY) -> Histogram:
+            return Histogram(name, text, labels, registry=registry, buckets=buckets)
+
+        # HTTP (contract, section 6)
+        self.http_requests = counter(
+            "http_requests_total", "HTTP requests answered", "method", "route", "status_code"
+        )
+        self.http_duration = histogram(
+            "http_request_duration_seconds", "Time to answer an HTTP request", "method", "route"
+        )
+        self.http_active = gauge("http_active_connections", "Requests and media sockets open now", "route")
+        self.http_errors = counter(
+            "http_errors_total", "HTTP requests answered 4xx or 5xx", "method", "route", "error_type"
+        )
+        self.http_timeouts = counter("http_timeout_total", "Requests that took too long", "method", "route")
+
+        # Stages (contract, section 6)
+        stage = ("stage", "status", "model")
+        self.stt_errors = counter("stt_errors_total", "Failed transcriptions", "error_type", "stage", "model")
+        self.stt_first = histogram(
+            "stt_time_to_first_token_seconds", "From the end of the turn to its transcript", *stage
+        )
+        self.stt_latency = histogram(
+            "stt_transcription_latency_seconds", "From the request to its transcript", *stage
+        )
+        self.llm_errors = counter("llm_errors_total", "Failed replies", "error_type", "stage", "model")
+        self.llm_first = histogram(
+            "llm_time_to_first_token_seconds", "From the request to its first words", *stage
+        )
+        self.llm_latency = histogram(
+            "llm_generation_latency_seconds", "From the request to the end of the reply", *stage
+        )
+        self.llm_gap = histogram(
+            "llm_inter_token_latency_seconds", "Between two pieces of a reply", "stage", "model"
+        )
+        self.tts_errors = counter("tts_errors_total", "Failed syntheses", "error_type", "stage", "model")
+        self.tts_first = histogram(
+            "tts_time_to_first_audio_chunk_seconds", "From the request to its first audio", *stage
+        )
+        self.tts_latency = histogram(
+            "tts_synthesis_latency_seconds", "From the request to the end of its audio", *stage
+        )
+
+        # Ours
+        self.up = gauge("voxray_up", "1 while the daemon serves")
+        self.calls_active = gauge("voxray_calls_active", "Calls with a media stream now")
+        self.calls_started = counter("voxray_calls_started_total", "Calls whose stream started")
+        self.calls_refused = counter("voxray_calls_refused_total", "Calls not taken", "reason")
+        self.calls_ended = counter("voxray_calls_ended_total", "Calls that are over", "reason")
+        self.turn_latency = histogram(
+            "voxray_turn_latency_seconds",
+            "Parts of a turn: endpoint, stt, llm, tts, own (all but vendors and endpointing), total",
+            "stage",
+            buckets=_TURN,
+        )
+        self.bargein = histogram(
+            "voxray_bargein_seconds",
+            "From the caller's first interrupting speech to our clear",
+            buckets=_TURN,
+        )
+        self.interruptions = counter(
+            "voxray_interruptions_total", "Barge-ins by what came of them", "outcome"
+        )
+        self.underruns = counter("voxray_playout_underruns_total", "Times a reply ran dry at the carrier")
+        self.bad_messages = counter("voxray_bad_messages_total", "Media messages not understood", "reason")
+        self.ignored_messages = counter("voxray_ignored_messages_total", "Media messages of no use", "reason")
+        self.call_errors = counter("voxray_call_errors_total", "Faults of ours that ended a call", "where")
+        self.closed_sockets = counter("voxray_media_closed_total", "Media sockets we closed", "reason")
+        self.dropped_audio = counter("voxray_dropped_audio_total", "Outbound messages dropped: peer too slow")
+        self.hangups = counter("voxray_hangups_total", "Hang-ups asked of the carrier", "outcome")
+        self.reactor_lag = histogram(
+            "voxray_reactor_lag_seconds", "Lateness of a 100 ms timer", buckets=_LATENCY
+        )
+        self.insecure = gauge(
+            "voxray_insecure_config", "1 where the configuration leaves a door open", "what"
+        )
+        self.queue_depth = gauge("voxray_pipeline_queue_depth", "Turns waiting for a stage", "stage")
+        self.vad_batches = counter("voxray_vad_batches_total", "Runs of the voice activity model")
+        self.vad_windows = counter("voxray_vad_windows_total", "Windows given to the voice activity model")
