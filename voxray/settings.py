@@ -90,7 +90,7 @@ class AgentSettings:
     system_prompt: str = ""
     greeting: str = ""
     language: str = "en"
-    goodbye: str = "Thank you for calling. Goodbye."  # before we end a call that ran too long or stayed silent
+    goodbye: str = "Thank you for calling. Goodbye."  # before we end a call
     idle_prompt: str = "Are you still there?"
     idle_prompts_max: int = 2
     apology: str = "I'm sorry, I have a technical problem. Please say that again."  # a provider failed

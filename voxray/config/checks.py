@@ -1,0 +1,133 @@
+"""What is refused or warned about once the settings stand: names, keys, files.
+
+Each check takes the settings and raises ConfigError or returns warnings. Only `_files` and `_tls`
+look at the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator
+
+from voxray.config import names
+from voxray.config.keys import KEYS
+from voxray.config.read import quoted
+from voxray.config.values import Reader
+from voxray.errors import ConfigError
+from voxray.settings import Settings, TlsSettings
+
+FIXED_PHRASES = ("goodbye", "idle_prompt", "apology")
+LOUDEST_FLOOR = 0.2  # a talker on the telephone seldom exceeds this RMS
+
+
+def check(settings: Settings, given: Reader) -> list[str]:
+    """The warnings, in order of weight. Raises ConfigError."""
+    _carrier(settings)
+    _keys(settings, given)
+    _files(settings)
+    if settings.server.tls.enable:
+        _tls(settings.server.tls)
+    return [*_advice(settings, given), *_without_effect(given)]
+
+
+def _carrier(settings: Settings) -> None:
+    carrier, auth = settings.calls.carrier, settings.calls.telephony_auth
+    if carrier and carrier not in names.CARRIERS_BUILT:
+        built = ", ".join(names.CARRIERS_BUILT)
+        raise ConfigError(f'runner_transport: "{carrier}" is a known name but not built yet; built: {built}')
+    if auth not in names.AUTHS_BUILT:  # to warn and go on would leave a door open that was asked to be shut
+        built = ", ".join(names.AUTHS_BUILT)
+        raise ConfigError(f'telephony_auth: "{auth}" is a known name but not built yet; built: {built}')
+
+
+def _keys(settings: Settings, given: Reader) -> None:
+    """A missing key would be found by the first caller; so it is found now."""
+    providers = settings.providers
+    for stage in names.STAGES:
+        provider = getattr(providers, stage).provider
+        key = names.KEY_OF.get(provider)
+        if key and key not in providers.api_keys:
+            variable = names.KEY_ENV[key][0]
+            raise ConfigError(
+                f"no API key for {provider}, which {stage}_provider asks for: "
+                f"set {variable}, or api_keys.{key} in {given.source}"
+            )
+
+
+def _files(settings: Settings) -> None:
+    scenario, cdr = settings.agent.scenario_file, settings.calls.cdr_file
+    if scenario:
+        _readable(scenario, "scenario_file")
+    if cdr and not os.path.isdir(os.path.dirname(cdr)):
+        raise ConfigError(f"cdr_file: there is no directory {quoted(os.path.dirname(cdr), 200)}")
+    if cdr and os.path.isdir(cdr):
+        raise ConfigError(f"cdr_file: {quoted(cdr, 200)} is a directory: name a file in it")
+
+
+def _readable(path: str, key: str) -> None:
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a file's name"
+        raise ConfigError(f"{key}: cannot read {quoted(path, 200)}: {reason}") from None
+
+
+def _tls(tls: TlsSettings) -> None:
+    """The pair is loaded once for trial: the daemon must not find out while it starts listening."""
+    for key, path in (("tls_cert_file", tls.cert_file), ("tls_key_file", tls.key_file)):
+        if not path:
+            raise ConfigError(f"tls_enable is true but {key} is not set")
+        _readable(path, key)
+
+    def no_password() -> str:  # without it OpenSSL would ask on the terminal, and wait
+        raise ConfigError(
+            f"tls_key_file: {quoted(tls.key_file, 200)} has a pass phrase: remove it (openssl pkey)"
+        )
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file, password=no_password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ConfigError("tls_key_file is not the key of the certificate in tls_cert_file") from None
+        raise ConfigError(
+            f"tls_cert_file, tls_key_file: no usable PEM certificate and key ({error.reason or 'unreadable'})"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"tls_cert_file, tls_key_file: {type(error).__name__} while loading") from None
+
+
+# -- warnings ------------------------------------------------------------------
+def _advice(settings: Settings, given: Reader) -> Iterator[str]:
+    server, calls = settings.server, settings.calls
+    if not calls.carrier:
+        yield 'runner_transport is not set: no calls are answered; write "runner_transport": "twilio"'
+    elif calls.telephony_auth == "auto":
+        yield (
+            "telephony_auth: anyone who finds the webhook can start a call: signatures are not checked yet "
+            '("off" silences this)'
+        )
+    if not server.tls.enable and (server.tls.cert_file or server.tls.key_file):
+        yield "tls_cert_file and tls_key_file are set but tls_enable is not: plain HTTP is served"
+    if settings.turns.vad_min_volume > LOUDEST_FLOOR:
+        yield (
+            f"vad_min_volume {settings.turns.vad_min_volume:g} is louder than most telephone speech: "
+            "callers will not be heard; write 0 to leave it to the detector"
+        )
+    language = settings.agent.language
+    if not language.lower().startswith("en") and not any(name in given.values for name in FIXED_PHRASES):
+        phrases = ", ".join(FIXED_PHRASES)
+        yield f"language is {quoted(language, 24)}: {phrases} are in English until you set them"
+
+
+def _without_effect(given: Reader) -> Iterator[str]:
+    """One line for all the keys that wait for the same thing."""
+    waiting: dict[str, list[str]] = {}
+    for name, value in given.values.items():
+        key = KEYS[name]
+        if key.later and value != key.default and name != "telephony_auth":
+            waiting.setdefault(key.later, []).append(name)
+    for reason, keys in waiting.items():
+        yield f"{', '.join(keys)}: no effect yet: {reason}"

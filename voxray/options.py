@@ -1,0 +1,76 @@
+"""The command line of `twistd voxray`: which file, and the few overrides the Go daemon had too.
+
+Every mistake ends here as one line on stderr and status 1, before there is a reactor. Import nothing
+heavy: `twistd --help` and a mistyped key must answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from twisted.python import usage
+
+from voxray import config
+from voxray.errors import ConfigError
+from voxray.settings import Settings
+
+GO_FLAGS = ("config", "transport", "port", "proxy", "strict", "help")
+
+
+def complain(text: str) -> NoReturn:
+    """One line, whatever is in it, and the end."""
+    line = " ".join(text.split())
+    sys.stderr.write(f"voxray: {line.encode('ascii', 'backslashreplace').decode('ascii')}\n")
+    raise SystemExit(1)
+
+
+class Options(usage.Options):
+    """After parsing, `settings`, `warnings` and `origins` stand."""
+
+    longdesc = "Answers telephone calls. Keys of the configuration are in docs/configuration.md."
+    optParameters = [  # noqa: RUF012  (usage reads them from the class)
+        ["config", "c", None, "the configuration; else $VOXRAY_CONFIG, else /etc/voxray.json"],
+        ["transport", None, None, "the carrier; overrides runner_transport"],
+        ["port", None, None, "overrides port"],
+        ["proxy", None, None, "the public host; overrides proxy_host"],
+    ]
+    optFlags = [  # noqa: RUF012
+        ["strict", None, "an unknown key is an error, not a warning"],
+    ]
+
+    settings: Settings
+    warnings: tuple[str, ...] = ()
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Like Go's flags, ours may have one dash; a mistake here is one line, not the help text."""
+        given = sys.argv[1:] if options is None else list(options)
+        try:
+            super().parseOptions([_two_dashes(word) for word in given])  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            complain(f"{error}; see twistd voxray --help")
+
+    def postOptions(self) -> None:
+        try:
+            self._load()
+        except ConfigError as error:
+            complain(str(error))
+
+    def load(self) -> config.Loaded:
+        """Reads the configuration (again, on SIGHUP). Raises ConfigError."""
+        names = {"transport": "runner_transport", "port": "port", "proxy": "proxy_host"}
+        overrides = {key: self[option] for option, key in names.items() if self[option] is not None}
+        return config.load(self["config"], os.environ, overrides=overrides, strict=bool(self["strict"]))
+
+    def _load(self) -> None:
+        if self["config"]:
+            self["config"] = os.path.abspath(self["config"])  # twistd changes directory afterwards
+        loaded = self.load()
+        self.settings, self.warnings, self.origins = loaded.settings, loaded.warnings, loaded.origins
+
+
+def _two_dashes(word: str) -> str:
+    name = word[1:].partition("=")[0]
+    return f"-{word}" if word.startswith("-") and name in GO_FLAGS else word
