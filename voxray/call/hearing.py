@@ -94,9 +94,7 @@ class Hearing:
         for running in tuple(self._running):
             running.cancel()
 
-    async def _hear(
-        self, utterance: Utterance, times: TurnTimes, begun: Deferred[Transcript] | None
-    ) -> None:
+    async def _hear(self, utterance: Utterance, times: TurnTimes, begun: Deferred[Transcript] | None) -> None:
         await self._lock.acquire()
         try:
             transcript = await (begun or self._pipeline.transcribe(utterance, times))

@@ -20,6 +20,8 @@ from voxray.interfaces import MediaSink
 PACKET_MS = 20
 """Audio goes out in whole packets of this length; the tail of a reply is padded with silence."""
 
+_EPSILON_SECS = 1e-4
+
 MAX_PLAYOUT_LAG_MS = 1000.0
 """A mark that comes back later than this says more about the network than about the loudspeaker."""
 
@@ -44,7 +46,7 @@ class _PendingMark:
 
 
 class Pacer:
-    """One call's outbound audio. 
+    """One call's outbound audio.
     `wake` is called when there is something to pace, `rest` when there is not, `audible(now)` when the first
     packet of a reply is about to leave.
     """
@@ -189,7 +191,8 @@ class Pacer:
             return
         size = self._message_ms * self._bytes_per_ms
         packet = PACKET_MS * self._bytes_per_ms
-        while self._unsent and self._buffer_end + self._message_ms / 1000 <= now + self._lead:
+        latest = now + self._lead - self._message_ms / 1000 + _EPSILON_SECS
+        while self._unsent and self._buffer_end <= latest:
             take = min(size, len(self._unsent) // packet * packet)
             if not take:
                 if self._open:
@@ -202,7 +205,7 @@ class Pacer:
     def _send(self, payload: bytes, now: float) -> None:
         duration_ms = len(payload) / self._bytes_per_ms
         if self._buffer_end < now:
-            if self._reply_begun:
+            if self._reply_begun and now - self._buffer_end > _EPSILON_SECS:
                 self.counts.underruns += 1
                 self.counts.underrun_ms += (now - self._buffer_end) * 1000
             self._buffer_end = now

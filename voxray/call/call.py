@@ -1,0 +1,248 @@
+"""One telephone call: holds its parts and forwards between them. Policy, sequence and text live elsewhere.
+
+The socket tells it frames and, once, that it is gone; the registry tells it the time. Everything else it is
+told by its own parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from voxray.audio.codec import codec_for
+from voxray.call import machine
+from voxray.call.conversation import Conversation
+from voxray.call.dialogue import Dialogue, TurnReport
+from voxray.call.ear import Ear
+from voxray.call.floor import FloorState
+from voxray.call.keypad import Keypad
+from voxray.call.metronome import Metronome
+from voxray.call.mouth import Mouth
+from voxray.call.pacer import Pacer
+from voxray.call.phrases import PhraseBook
+from voxray.call.pipeline import Pipeline, Providers
+from voxray.errors import CarrierError
+from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, MediaFormat, StreamStopped
+from voxray.interfaces import CallControl, MediaSink, VoiceActivity
+from voxray.metrics import Metrics
+from voxray.settings import Settings
+
+STOP_AFTER_HANGUP_SECS = 5.0
+"""The carrier's `stop` follows a REST hang-up; if it does not, we close the socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What all calls share."""
+
+    settings: Settings
+    providers: Providers
+    phrases: PhraseBook
+    activity: VoiceActivity
+    control: CallControl | None
+    clock: IReactorTime
+    beat: Metronome
+    metrics: Metrics
+
+
+class Call:
+    """One call; a `CallPort` for its socket and the core of its life's machine."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        info: CallInfo,
+        wire: MediaFormat,
+        sink: MediaSink,
+        exchange: Exchange,
+        ended: Callable[[Call], None],
+    ) -> None:
+        """`ended` is called exactly once, when nothing of the call is left."""
+        settings, clock, metrics = exchange.settings, exchange.clock, exchange.metrics
+        self.info = info
+        self.started_at = clock.seconds()
+        self._sink, self._exchange, self._on_ended = sink, exchange, ended
+        self._reason = ""
+        self._closing: Deferred[Any] | None = None
+        self._life = machine.machine(self)
+        self._keypad = Keypad()
+        self._pacer = Pacer(
+            sink,
+            wire,
+            codec_for(wire).silence,
+            lead_ms=settings.media.pace_lead_ms,
+            wake=lambda: exchange.beat.join(self._pacer.tick),
+            rest=lambda: exchange.beat.leave(self._pacer.tick),
+            audible=self._audible,
+        )
+        self._mouth = Mouth(self._pacer, wire, clock)
+        self._dialogue = Dialogue(
+            pipeline=Pipeline(exchange.providers, self._mouth, info, clock, metrics),
+            mouth=self._mouth,
+            conversation=Conversation(settings.agent.system_prompt),
+            phrases=exchange.phrases,
+            agent=settings.agent,
+            turns=settings.turns,
+            clock=clock,
+            metrics=metrics,
+            finish=self.finish,
+            report=self._report,
+            hint=lambda text: self._ear.hint(text),
+        )
+        self._ear = Ear(
+            wire=wire,
+            activity=exchange.activity,
+            settings=settings.turns,
+            listener=self._dialogue,
+            agent_speaks=lambda: self._dialogue.state is FloorState.SPEAKING,
+            clock=clock,
+        )
+
+    # -- the socket ----------------------------------------------------------
+    @property
+    def call_id(self) -> str:
+        return self.info.call_id
+
+    def begin(self) -> None:
+        """The stream is accepted: greet."""
+        self.log.info(
+            "call {call_id}: started, {call_sid}", call_id=self.call_id, call_sid=self.info.call_sid
+        )
+        self._life.started()
+
+    def receive(self, frame: Frame) -> None:
+        """One frame, in the order of the wire."""
+        kind = type(frame)
+        if kind is Audio:
+            self._ear.hear(frame.payload)  # type: ignore[union-attr]
+        elif kind is Mark:
+            self._pacer.mark_returned(frame.name, self._exchange.clock.seconds())  # type: ignore[union-attr]
+        elif isinstance(frame, Dtmf):
+            if entry := self._keypad.press(frame.digit, self._exchange.clock.seconds()):
+                self._dialogue.keys(entry)
+        elif isinstance(frame, StreamStopped):
+            self._end("caller_hangup")
+
+    def disconnected(self, reason: str) -> None:
+        """The socket is gone."""
+        self._end(reason)
+
+    # -- the registry --------------------------------------------------------
+    def elapsed(self, now: float) -> None:
+        """Called about twice a second."""
+        if entry := self._keypad.elapsed(now):
+            self._dialogue.keys(entry)
+        self._ear.elapsed(now)
+        self._dialogue.elapsed(now)
+        limit = self._exchange.settings.agent.max_call_secs
+        if not self._reason and 0 < limit <= now - self.started_at:
+            self.say_goodbye("max_duration")
+
+    def say_goodbye(self, reason: str) -> None:
+        """Ends the call politely: the goodbye phrase, then the hang-up."""
+        self._reason = self._reason or reason
+        self._dialogue.say(self._exchange.settings.agent.goodbye, EndCall(reason))
+
+    def finish(self, reason: str) -> None:
+        """Ends the call once what is being said was heard."""
+        self._reason = self._reason or reason
+        self._life.finish()
+
+    def abort(self, code: int, reason: str) -> None:
+        """Ends the call now: the daemon goes, or a fault of ours was found."""
+        self._reason = self._reason or reason
+        self._sink.close(code, reason)
+        self._end(reason)
+
+    # -- the life's core -----------------------------------------------------
+    def greet(self) -> None:
+        self._dialogue.say(self._exchange.settings.agent.greeting)
+
+    def play_out(self) -> None:
+        self._ear.close()  # nobody listens to the caller from here on
+        self._work(Deferred.fromCoroutine(self._mouth.played()), self._life.played_out)
+
+    def hang_up(self) -> None:
+        self._work(Deferred.fromCoroutine(self._hang_up()), lambda: None)
+
+    def clean_up(self) -> None:
+        exchange = self._exchange
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            closing.cancel()
+        self._ear.close()
+        self._dialogue.stop()
+        exchange.beat.leave(self._pacer.tick)
+        exchange.metrics.underruns.inc(self._pacer.counts.underruns)
+        exchange.metrics.calls_ended.labels(self._reason).inc()
+        self.log.info(
+            "call {call_id}: ended, {reason}, {seconds} s, {turns} turns, {underruns} underruns",
+            call_id=self.call_id,
+            reason=self._reason,
+            seconds=round(exchange.clock.seconds() - self.started_at, 1),
+            turns=self._dialogue.turns,
+            underruns=self._pacer.counts.underruns,
+        )
+        self._on_ended(self)
+
+    # -- inside --------------------------------------------------------------
+    async def _hang_up(self) -> None:
+        control, outcome = self._exchange.control, "closed"
+        if control is not None:
+            try:
+                await control.hang_up(self.info.call_sid)
+                outcome = "rest"
+            except CarrierError as error:
+                outcome = "failed"
+                self.log.warn(
+                    "call {call_id}: the carrier would not hang up: {error}",
+                    call_id=self.call_id,
+                    error=str(error),
+                )
+        self._exchange.metrics.hangups.labels(outcome).inc()
+        if outcome == "rest":  # the carrier's `stop` ends the call; make sure of it
+            self._exchange.clock.callLater(STOP_AFTER_HANGUP_SECS, self._sink.close, 1000, "hang-up")
+        else:
+            self._sink.close(1000, "hang-up")
+
+    def _end(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._life.ended()
+
+    def _audible(self, now: float) -> None:
+        self._dialogue.audible(now)
+
+    def _work(self, work: Deferred[None], then: Callable[[], None]) -> None:
+        self._closing = work
+
+        def failed(failure: Failure) -> None:
+            if not failure.check(CancelledError):
+                self.log.failure("call {call_id}: ending it failed", failure, call_id=self.call_id)
+                self._sink.close(1011, "internal error")
+
+        work.addCallback(lambda _: then())
+        work.addErrback(failed)
+
+    def _report(self, turn: TurnReport) -> None:
+        """One exchange is over: metrics always, words only where the owner asked for them."""
+        observe = self._exchange.metrics.turn_latency.labels
+        for part, ms in turn.parts_ms.items():
+            observe(part).observe(ms / 1000)
+        words = {"heard": turn.heard, "replied": turn.replied}
+        shown = words if self._exchange.settings.logs.transcripts else {}
+        self.log.info(
+            "call {call_id}: turn {turn}, {parts_ms}",
+            event="turn",
+            call_id=self.call_id,
+            turn=turn.number,
+            interrupted=turn.interrupted,
+            parts_ms=turn.parts_ms,
+            **shown,
+        )
