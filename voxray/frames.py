@@ -28,10 +28,14 @@ class MediaFormat:
     rate_hz: int
 
     @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample."""
+        return 2 if self.encoding is Encoding.L16 else 1
+
+    @property
     def bytes_per_ms(self) -> int:
         """Bytes of one millisecond of audio: 8 for G.711 at 8 kHz, 32 for L16 at 16 kHz."""
-        width = 2 if self.encoding is Encoding.L16 else 1
-        return self.rate_hz * width // 1000
+        return self.rate_hz * self.sample_bytes // 1000
 
 
 ULAW_8K = MediaFormat(Encoding.ULAW, 8000)
@@ -161,3 +165,12 @@ class CallInfo:
     to_number: str = ""
     carrier: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """What the carrier's webhook says of a call that is about to open its media socket."""
+
+    call_sid: str
+    from_number: str
+    to_number: str

@@ -7,13 +7,23 @@ sockets at once; async generators are closed with `aclose()`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxray.frames import CallInfo, Frame, Message, ReplyEvent, Speech, Transcript, Utterance
+from voxray.frames import (
+    CallInfo,
+    Frame,
+    IncomingCall,
+    Message,
+    ReplyEvent,
+    Speech,
+    StreamStarted,
+    Transcript,
+    Utterance,
+)
 
 T = TypeVar("T")
 
@@ -46,6 +56,43 @@ class MediaSink(Protocol):
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Starts the WebSocket close; `reason` at most 123 bytes."""
+
+
+class CallPort(Protocol):
+    """One call, as its media socket sees it. Whatever these raise ends this call alone, with code 1011."""
+
+    @property
+    def call_id(self) -> str:
+        """Ours; it is on every line logged of the call."""
+
+    def receive(self, frame: Frame) -> None:
+        """Audio, Dtmf, Mark or StreamStopped, in the order of the wire; nothing after `disconnected`."""
+
+    def disconnected(self, reason: str) -> None:
+        """The socket is gone; exactly once. `reason` is one of `web.media.END_REASONS`."""
+
+
+class OpenCall(Protocol):
+    """Joins a socket to a call once its `start` is in."""
+
+    def __call__(self, started: StreamStarted, sink: MediaSink) -> CallPort | None:
+        """None refuses the stream: the socket is closed with 1013. It may already use the sink."""
+
+
+class AnswerDocuments(Protocol):
+    """How one carrier asks over HTTP what to do with a call, and how it is told. Pure."""
+
+    name: str
+    """The carrier's name in the configuration."""
+
+    def incoming(self, form: Mapping[str, str]) -> IncomingCall:
+        """Reads the webhook's parameters; what is absent is empty."""
+
+    def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
+        """The XML that connects the call to the media socket at `url`."""
+
+    def busy(self) -> bytes:
+        """The XML that turns the call away unanswered."""
 
 
 class CallControl(Protocol):

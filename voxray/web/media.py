@@ -1,0 +1,113 @@
+"""The factory of media sockets, and their place in the site's resource tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from autobahn.twisted.resource import WebSocketResource
+from autobahn.twisted.websocket import WebSocketServerFactory
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from voxray.interfaces import OpenCall, Serializer
+from voxray.settings import MediaSettings
+from voxray.web.mediasocket import END_REASONS, MediaProtocol, MediaRecorder
+
+__all__ = ["END_REASONS", "MediaFactory", "MediaProtocol", "MediaRecorder", "MediaResource"]
+
+TICK_SECS = 1.0
+
+
+class _Timers:
+    """Autobahn's timers on our clock; its own batched ones go to the global reactor."""
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+
+    def call_later(self, delay: float, function: Callable[..., object], *args: Any, **kwargs: Any) -> Any:
+        return self._reactor.callLater(delay, function, *args, **kwargs)
+
+
+class MediaFactory(WebSocketServerFactory):
+    """Makes the sockets and keeps their time. Pings are ours: a missing pong alone ends no call."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        settings: MediaSettings,
+        serializer: Callable[[], Serializer],
+        open_call: OpenCall,
+        recorder: MediaRecorder,
+        *,
+        max_sockets: int = 0,
+        subprotocols: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]  # Autobahn's
+            server="", protocols=list(subprotocols), reactor=reactor
+        )
+        self._batched_timer = _Timers(reactor)
+        self.settings = settings
+        self.open_call = open_call
+        self.recorder = recorder
+        self.sockets: set[MediaProtocol] = set()
+        self._make_serializer = serializer
+        self._heart = LoopingCall(self._beat)
+        self._heart.clock = reactor
+        self._set_options(max_sockets)
+
+    def _set_options(self, max_sockets: int) -> None:
+        size = self.settings.max_message_bytes
+        self.setProtocolOptions(  # type: ignore[no-untyped-call]  # Autobahn's
+            webStatus=False,
+            maxFramePayloadSize=size,
+            maxMessagePayloadSize=size,
+            failByDrop=False,  # limits end in their close codes
+            openHandshakeTimeout=10,
+            closeHandshakeTimeout=1,
+            tcpNoDelay=True,
+            perMessageCompressionAccept=lambda offers: None,
+            autoPingInterval=0,
+            allowNullOrigin=True,
+            maxConnections=max_sockets,
+        )
+
+    def buildProtocol(self, addr: object) -> MediaProtocol:  # type: ignore[override]
+        protocol = MediaProtocol(self._make_serializer(), self.settings)
+        protocol.factory = self
+        return protocol
+
+    def opened(self, socket: MediaProtocol) -> None:
+        self.sockets.add(socket)
+        self.recorder.socket_opened()
+        if not self._heart.running:
+            self._heart.start(TICK_SECS, now=False)
+
+    def closed(self, socket: MediaProtocol, why: str) -> None:
+        self.sockets.discard(socket)
+        self.recorder.socket_closed(why)
+        if not self.sockets and self._heart.running:
+            self._heart.stop()
+
+    def close_all(self, code: int, reason: str) -> None:
+        """For the end of a drain: 1001."""
+        for socket in tuple(self.sockets):
+            socket.end(code, "hung_up", reason)
+
+    def _beat(self) -> None:
+        for socket in tuple(self.sockets):
+            socket.tick(TICK_SECS)
+
+
+class MediaResource(WebSocketResource):
+    """Hands an HTTP connection over to the factory's protocol."""
+
+    def __init__(self, factory: MediaFactory) -> None:
+        super().__init__(factory)  # type: ignore[no-untyped-call]  # Autobahn's
+
+    def render(self, request: Any) -> Any:
+        channel = request.channel
+        result = super().render(request)  # type: ignore[no-untyped-call]  # Autobahn's
+        if channel.transport is None:  # taken over; the channel will hear of nothing more
+            channel.handed_over()
+        return result
