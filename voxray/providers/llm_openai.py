@@ -1,0 +1,152 @@
+"""Chat in the OpenAI dialect, streamed (OpenAI, Groq, servers of one's own).
+
+Source: POST {base}/chat/completions of OpenAI's API description; `voxray.providers.chat_delta` reads the
+chunks. A model may hang up by calling the function `end_call`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from voxray.errors import ErrorKind, ProviderError
+from voxray.frames import CallInfo, EndCall, Message, ReplyEvent, TextDelta
+from voxray.http import HttpClient
+from voxray.httpstream import HttpStream
+from voxray.providers.chat_delta import END_CALL, ReplyReader
+from voxray.providers.openai_api import Host, media_type
+
+DEFAULT_MODELS = {"openai": "gpt-4.1-mini", "groq": "openai/gpt-oss-120b"}
+MAX_REPLY_TOKENS = 1024  # also what a model that reasons may spend on reasoning
+MAX_REPLY_CHARS = 8_000  # about ten minutes of speech: a model that goes on has lost the thread
+
+_END_CALL_TOOL = {
+    "type": "function",
+    "function": {
+        "name": END_CALL,
+        "description": (
+            "Hangs up the phone. Call it only when the conversation is over, "
+            "and say goodbye in the same reply, before it."
+        ),
+        "parameters": {"type": "object", "properties": {}},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Where a host departs from OpenAI."""
+
+    max_tokens_field: str = "max_tokens"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+DIALECTS = {
+    # The padding that hides token lengths from eavesdroppers is of no use to us inside TLS.
+    "openai": Dialect("max_completion_tokens", {"stream_options": {"include_obfuscation": False}}),
+    "groq": Dialect("max_completion_tokens"),
+}
+
+
+def reasoning_effort(model: str) -> str:
+    """The least thinking a model can be told to do before it speaks; empty: it does not take the field.
+
+    A caller waits meanwhile. Names as OpenAI and Groq give them, a maker before a slash left out.
+    """
+    name = model.lower().rpartition("/")[2]
+    if name.startswith("gpt-oss"):
+        return "low"
+    if name.startswith("qwen3"):
+        return "none"
+    if name[:1] == "o" and name[1:2].isdigit():
+        return "low"
+    family = name.partition("gpt-")[2]
+    if name.startswith("gpt-") and family[:1] in ("5", "6") and "-chat" not in name:
+        return "minimal" if family == "5" or family.startswith("5-") else "none"
+    return ""
+
+
+def request_body(
+    model: str, messages: Sequence[Message], dialect: Dialect, *, end_call_tool: bool, max_tokens: int
+) -> bytes:
+    """The request as JSON. System prompt and tools come first and unchanged: vendors cache that prefix."""
+    body: dict[str, Any] = {"model": model, "stream": True, dialect.max_tokens_field: max_tokens}
+    body |= dialect.extra
+    if effort := reasoning_effort(model):
+        body["reasoning_effort"] = effort
+    if end_call_tool:
+        body["tools"] = [_END_CALL_TOOL]
+    body["messages"] = [{"role": m.role, "content": m.text} for m in messages]
+    return orjson.dumps(body)
+
+
+class OpenAIChat:
+    """The agent's mind, at a vendor."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        host: Host,
+        *,
+        model: str = "",
+        end_call_tool: bool = True,
+        max_tokens: int = MAX_REPLY_TOKENS,
+    ) -> None:
+        self.name = host.name
+        self.model = model or DEFAULT_MODELS.get(host.name, "default")
+        self._http = http
+        self._host = host
+        self._dialect = DIALECTS.get(host.name, Dialect())
+        self._end_call_tool = end_call_tool
+        self._max_tokens = max_tokens
+
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def warm_up(self) -> None:
+        await self._host.warm_up(self._http)
+
+    async def stop(self) -> None:
+        """The connections are the HTTP client's."""
+
+    async def reply(self, messages: Sequence[Message], call: CallInfo) -> AsyncGenerator[ReplyEvent, None]:
+        body = request_body(
+            self.model,
+            messages,
+            self._dialect,
+            end_call_tool=self._end_call_tool,
+            max_tokens=self._max_tokens,
+        )
+        stream = await self._http.open(self._host.post("/chat/completions", body, "application/json"))
+        with closing(stream):
+            reply = self._reader(stream)
+            while not reply.finished:
+                data = await stream.read()
+                if text := reply.feed(data) if data else reply.finish():
+                    yield TextDelta(text)
+                if not data:
+                    break
+            self._check(reply, stream)
+            stream.release()  # what follows is of no interest, but the connection is
+        if reply.end_call:
+            yield EndCall()
+
+    def _reader(self, stream: HttpStream) -> ReplyReader:
+        kind = media_type(stream.headers)
+        if kind == "text/html":
+            raise self._host.bad_answer("a web page instead of a reply")
+        return ReplyReader(MAX_REPLY_CHARS, whole=kind == "application/json")
+
+    def _check(self, reply: ReplyReader, stream: HttpStream) -> None:
+        """Raises for a reply that cannot be taken for a whole one."""
+        if reply.failure is not None:
+            raise ProviderError(self.name, *reply.failure, status=stream.status)
+        if not reply.finished and not stream.complete:
+            raise ProviderError(self.name, ErrorKind.TRANSPORT, "the reply was cut off")
+        if not reply.chars and not reply.end_call:
+            why = f"finish reason {reply.reason}" if reply.reason else f"{reply.skipped} unreadable events"
+            raise self._host.bad_answer(f"an empty reply ({why})")

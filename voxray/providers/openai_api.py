@@ -1,0 +1,44 @@
+"""What the three adapters of the OpenAI dialect share: where the host is and how to ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from voxray.errors import ErrorKind, ProviderError
+from voxray.http import HttpClient, HttpRequest
+from voxray.httpstream import Deadlines
+from voxray.providers.openai_errors import explain
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host that speaks the dialect. Without a key (a server of one's own) none is sent."""
+
+    name: str
+    base_url: str
+    api_key: str = field(default="", repr=False)
+
+    def post(
+        self, path: str, body: bytes, content_type: str, deadlines: Deadlines | None = None
+    ) -> HttpRequest:
+        headers = {**self._authorization(), "Content-Type": content_type}
+        url = self.base_url.rstrip("/") + path
+        request = HttpRequest("POST", url, self.name, headers, body, explain=explain)
+        return request if deadlines is None else replace(request, deadlines=deadlines)
+
+    async def warm_up(self, http: HttpClient) -> None:
+        """Opens a connection, so that the first turn does not pay for DNS, TCP and TLS. Never raises."""
+        url = self.base_url.rstrip("/") + "/models"
+        await http.warm_up(url, provider=self.name, headers=self._authorization())
+
+    def bad_answer(self, detail: str) -> ProviderError:
+        return ProviderError(self.name, ErrorKind.BAD_ANSWER, detail)
+
+    def _authorization(self) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """The answer's type, without parameters, in lower case."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
