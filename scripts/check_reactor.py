@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # The composition roots: they build things, so they may name the reactor.
-ROOTS = frozenset({"tap.py", "simulator/cli.py", "simulator/demo.py", "simulator/__main__.py"})
+ROOTS = frozenset({"tap.py", "simulator/cli.py", "simulator/demo.py"})
 
 # Importing these installs a reactor or pulls in a server's worth of code.
 ONLY_IN = {
@@ -139,8 +139,8 @@ class Checker:
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Call):
                 yield from self._about_call(node)
-            elif isinstance(node, ast.Attribute) and self._resolve(node) == "twisted.internet.reactor":
-                yield from self._reactor(node.lineno)
+            elif isinstance(node, ast.Name | ast.Attribute):
+                yield from self._about_name(node)
         yield from self._looping_calls()
 
     def _resolve(self, node: ast.expr) -> str:
@@ -169,10 +169,16 @@ class Checker:
         if self._where.startswith("call/") and top == "twisted" and not call_may_use(target):
             yield Offence(item.line, "call", f"{item.target}: the call has a clock but no sockets")
 
+    def _about_name(self, node: ast.Name | ast.Attribute) -> Iterator[Offence]:
+        """Any mention counts: what is passed as a callback is called all the same."""
+        name = self._resolve(node)
+        if name == "twisted.internet.reactor" and isinstance(node, ast.Attribute):
+            yield from self._reactor(node.lineno)
+        if name in NEVER:
+            yield Offence(node.lineno, "never", f"{name}: {NEVER[name]}")
+
     def _about_call(self, node: ast.Call) -> Iterator[Offence]:
         name = self._resolve(node.func)
-        if name in NEVER:
-            yield Offence(node.lineno, "implicit", f"{name}: {NEVER[name]}")
         if name in WANTS and not has_argument(node, *WANTS[name]):
             yield Offence(
                 node.lineno, "implicit", f"{name} without {WANTS[name][0]}= uses the global reactor"

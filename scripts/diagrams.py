@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "design.md"
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "design.md"
 # name in the document -> module whose `machine` is drawn
 MACHINES = {"call": "voxray.call.machine", "floor": "voxray.call.floor"}
 
@@ -104,6 +105,7 @@ def redraw(document: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
+    sys.path.insert(0, str(ROOT))
     before = DOCUMENT.read_text("utf-8")
     after = redraw(before)
     if after == before:
