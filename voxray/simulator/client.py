@@ -1,0 +1,226 @@
+"""Places a simulated call over real sockets: the webhook by HTTP, the media stream by Autobahn.
+
+Only loopback unless allowed otherwise. When the webhook is on loopback the media socket goes to the
+webhook's own host and port, whatever public name the answer gives: that is what the carrier's network and
+the proxy in front of the daemon would have done. permessage-deflate is never offered; Twilio does not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import TimeoutError as SocketTimeout
+from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.logger import Logger
+
+from voxray.simulator.caller import CallIds, CallResult, SimulatedCall
+from voxray.simulator.rest import Switchboard
+from voxray.simulator.twiml import StreamAnswer, parse_answer
+from voxray.simulator.webhook import post_webhook, signature
+
+MAX_MESSAGE_BYTES = 1 << 20  # a whole reply in one message is legal
+HANDSHAKE_SECS = 10.0
+_CLOSE_SECS = 2.0
+
+
+class DialFailed(Exception):
+    """The call could not be placed; one line, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to call, and as whom."""
+
+    url: str  # the webhook
+    via: str = ""  # host:port for the media socket, plain ws; empty: see the module
+    public_url: str = ""  # what the webhook's signature covers; empty: `url`
+    from_number: str = "+15558675310"
+    to_number: str = "+15017122661"
+    account_sid: str = "AC0123456789abcdef0123456789abcdef"
+    auth_token: str = field(default="", repr=False)  # empty: requests are not signed
+    allow_remote: bool = False
+
+
+def new_ids(account_sid: str) -> CallIds:
+    """Fresh ids of the carrier's shape."""
+    return CallIds(account_sid, f"CA{secrets.token_hex(16)}", f"MZ{secrets.token_hex(16)}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address can only be this machine. Names other than localhost are not looked up."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the media socket is opened."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+def media_address(target: Target, stream_url: str) -> Address:
+    """Where to connect for this answer. Raises DialFailed when that is not loopback and may not be."""
+    webhook, stream = urlsplit(target.url), urlsplit(stream_url)
+    if target.via:
+        via = urlsplit(f"//{target.via}")
+        address = Address(via.hostname or "", via.port or 80, tls=False)
+    elif is_loopback(webhook.hostname or ""):
+        secure = webhook.scheme == "https"
+        address = Address(webhook.hostname or "", webhook.port or (443 if secure else 80), tls=secure)
+    else:
+        secure = stream.scheme == "wss"
+        address = Address(stream.hostname or "", stream.port or (443 if secure else 80), tls=secure)
+    check_local(address.host, target.allow_remote)
+    return address
+
+
+def check_local(host: str, allow_remote: bool) -> None:
+    """Raises DialFailed for a host that is another machine, unless allowed."""
+    if not allow_remote and not is_loopback(host):
+        raise DialFailed(f"{host!r} is not this machine; --allow-remote lets calls leave it")
+
+
+def webhook_form(target: Target, ids: CallIds) -> dict[str, str]:
+    """What Twilio posts when the telephone rings."""
+    return {
+        "AccountSid": ids.account_sid,
+        "ApiVersion": "2010-04-01",
+        "CallSid": ids.call_sid,
+        "CallStatus": "ringing",
+        "Called": target.to_number,
+        "Caller": target.from_number,
+        "Direction": "inbound",
+        "From": target.from_number,
+        "To": target.to_number,
+    }
+
+
+class CallerProtocol(WebSocketClientProtocol):
+    """The media socket; forwards to the call and guards it against Autobahn's swallowed exceptions."""
+
+    _voxray_log = Logger()
+
+    def __init__(self, call: SimulatedCall) -> None:
+        super().__init__()
+        self._call = call
+        self.opened = False
+        self.gone: Deferred[None] = Deferred()
+
+    def onOpen(self) -> None:
+        self.opened = True
+        self._guarded(self._call.start, self._send_text, self._send_close)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self._guarded(self._call.message, payload, isBinary)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        if self.opened:
+            self._guarded(self._call.closed, code)
+        else:
+            self._guarded(self._call.refused, reason or "the media socket was refused")
+        self.gone.callback(None)
+
+    def closed_within(self, clock: Any, secs: float) -> Deferred[None]:
+        """Fires when the socket is gone; it is dropped when the peer does not close it in time."""
+        late = clock.callLater(secs, self.dropConnection, True)
+        return self.gone.addBoth(lambda _: late.cancel() if late.active() else None)
+
+    def _guarded(self, method: Any, *arguments: Any) -> None:
+        try:
+            method(*arguments)
+        except Exception:  # noqa: BLE001 - Autobahn would lose it
+            self._voxray_log.failure("simulated call failed")
+            self._call.hang_up("failed")
+
+    def _send_text(self, text: str) -> None:
+        if self.state == self.STATE_OPEN:
+            self.sendMessage(text.encode("utf-8"))  # type: ignore[no-untyped-call]
+
+    def _send_close(self, code: int) -> None:
+        if self.state == self.STATE_OPEN:
+            self.sendClose(code)
+
+
+class CallerFactory(WebSocketClientFactory):
+    """One connection for one call."""
+
+    noisy = False
+
+    def __init__(self, reactor: Any, url: str, call: SimulatedCall, auth_token: str) -> None:
+        headers = {"X-Twilio-Signature": signature(auth_token, url, {})} if auth_token else {}
+        super().__init__(url, useragent="Twilio.TmeWs/1.0", headers=headers, reactor=reactor)  # type: ignore[no-untyped-call]
+        self.setProtocolOptions(  # type: ignore[no-untyped-call]
+            maxFramePayloadSize=MAX_MESSAGE_BYTES,
+            maxMessagePayloadSize=MAX_MESSAGE_BYTES,
+            failByDrop=False,
+            openHandshakeTimeout=HANDSHAKE_SECS,
+            closeHandshakeTimeout=_CLOSE_SECS / 2,
+            tcpNoDelay=True,
+            perMessageCompressionOffers=[],
+        )
+        self.caller = CallerProtocol(call)
+
+    def buildProtocol(self, addr: IAddress | None) -> CallerProtocol:
+        self.caller.factory = self
+        return self.caller
+
+
+def _endpoint(reactor: Any, address: Address) -> IStreamClientEndpoint:
+    endpoint: IStreamClientEndpoint = HostnameEndpoint(
+        reactor, address.host.encode("ascii"), address.port, HANDSHAKE_SECS
+    )
+    return wrapClientTLS(optionsForClientTLS(address.host), endpoint) if address.tls else endpoint
+
+
+async def ring(reactor: Any, target: Target, ids: CallIds) -> StreamAnswer:
+    """The webhook: what the server wants done with the call. Raises DialFailed, WebhookFailed, BadAnswer."""
+    check_local(urlsplit(target.url).hostname or "", target.allow_remote)
+    body = await post_webhook(
+        reactor,
+        target.url,
+        webhook_form(target, ids),
+        signed_as=target.public_url or target.url,
+        auth_token=target.auth_token,
+    )
+    return parse_answer(body)
+
+
+async def place_call(
+    reactor: Any, target: Target, call: SimulatedCall, switchboard: Switchboard | None = None
+) -> CallResult:
+    """Rings, connects, and follows the call to its end. Raises DialFailed, WebhookFailed, BadAnswer."""
+    began = reactor.seconds()
+    ids = call.result.ids
+    answer = await ring(reactor, target, ids)
+    call.parameters.update(answer.parameters)
+    address = media_address(target, answer.url)
+    factory = CallerFactory(reactor, answer.url, call, target.auth_token)
+    if switchboard is not None:
+        switchboard.add(ids.call_sid, call.hung_up_by_agent)
+    try:
+        await _endpoint(reactor, address).connect(factory)
+        result = await call.done
+        result.setup_ms = max(0.0, (call.started - began) * 1000.0)
+        await factory.caller.closed_within(reactor, _CLOSE_SECS)
+    except (ConnectError, DNSLookupError, SocketTimeout) as error:
+        raise DialFailed(f"the media socket at {address.host}:{address.port}: {error}") from None
+    finally:
+        if switchboard is not None:
+            switchboard.remove(ids.call_sid)
+    return result

@@ -1,0 +1,120 @@
+"""The carrier's playback buffer: queues the agent's audio, plays it in real time, answers marks, clears.
+
+Pure; time is an argument, in seconds on the caller's clock. Audio is mu-law at 8 kHz, so a byte is a sample
+is 125 us. What is heard is continuous: where the buffer is empty, silence is heard. At every moment `queued
+== played + dropped + pending`, which the tests hold it to.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from voxray.simulator.g711 import RATE_HZ, SILENCE_BYTE
+
+MAX_BUFFER_SECS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The buffer ran dry at `start_secs` and more audio came `length_secs` later (no clear between)."""
+
+    start_secs: float
+    length_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came out since the last `take`: audio, and the marks that fell due, in order."""
+
+    audio: bytes
+    marks: tuple[str, ...]
+    gaps: tuple[Gap, ...]
+
+
+class Playout:
+    """One call's buffer. `started` is the moment that is sample 0."""
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._buffer = bytearray()
+        self._position = 0  # samples heard since the start, silence included
+        self._dry_since: int | None = None
+        self._marks: deque[tuple[int, str]] = deque()
+        self._audio = bytearray()
+        self._due: list[str] = []
+        self._gaps: list[Gap] = []
+        self.queued = 0
+        self.played = 0
+        self.dropped = 0
+        self.overflowed = 0
+        self.marks_set = 0
+
+    @property
+    def pending(self) -> int:
+        """Samples not yet played."""
+        return len(self._buffer)
+
+    @property
+    def pending_secs(self) -> float:
+        return len(self._buffer) / RATE_HZ
+
+    def media(self, payload: bytes, now: float) -> None:
+        """Queues audio. Beyond ten minutes it is counted and thrown away: no reply is that long."""
+        self.advance(now)
+        if len(self._buffer) + len(payload) > MAX_BUFFER_SECS * RATE_HZ:
+            self.overflowed += len(payload)
+            return
+        if payload and self._dry_since is not None:
+            dry = self._position - self._dry_since
+            if dry > 0:
+                self._gaps.append(Gap(self._dry_since / RATE_HZ, dry / RATE_HZ))
+            self._dry_since = None
+        self._buffer += payload
+        self.queued += len(payload)
+
+    def mark(self, name: str, now: float) -> None:
+        """Due when what is queued now has been played; at once when nothing is."""
+        self.advance(now)
+        self.marks_set += 1
+        self._marks.append((self.queued, name))
+        self._collect_marks()
+
+    def clear(self, now: float) -> float:
+        """Drops what has not been played; every pending mark falls due. Returns the seconds dropped."""
+        self.advance(now)
+        dropped = len(self._buffer)
+        self.dropped += dropped
+        self._buffer.clear()
+        self._dry_since = None
+        self._collect_marks()
+        return dropped / RATE_HZ
+
+    def advance(self, now: float) -> None:
+        """Plays up to `now`. An earlier `now` than the last changes nothing."""
+        due = int((now - self._started) * RATE_HZ + 1e-3) - self._position
+        if due <= 0:
+            return
+        audible = min(due, len(self._buffer))
+        if audible:
+            self._audio += self._buffer[:audible]
+            del self._buffer[:audible]
+            self.played += audible
+            if not self._buffer:
+                self._dry_since = self._position + audible
+        self._audio += bytes([SILENCE_BYTE]) * (due - audible)
+        self._position += due
+        self._collect_marks()
+
+    def take(self) -> Heard:
+        """What was heard since the last take."""
+        heard = Heard(bytes(self._audio), tuple(self._due), tuple(self._gaps))
+        self._audio.clear()
+        self._due.clear()
+        self._gaps.clear()
+        return heard
+
+    def _collect_marks(self) -> None:
+        consumed = self.played + self.dropped
+        while self._marks and self._marks[0][0] <= consumed:
+            self._due.append(self._marks.popleft()[1])

@@ -1,0 +1,120 @@
+"""The carrier's HTTP request when a call comes in, and its signature.
+
+The signature is Twilio's: HMAC-SHA1 over the URL as dialled, followed by the sorted, decoded form
+parameters; the media socket's upgrade is signed too, over its `wss://` URL alone. Without an auth token
+nothing is signed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectError, TimeoutError
+from twisted.internet.interfaces import IConsumer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, ResponseFailed
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer, IResponse
+from zope.interface import implementer
+
+from voxray.simulator.twiml import MAX_DOCUMENT_BYTES
+
+WEBHOOK_TIMEOUT_SECS = 15.0  # Twilio's
+
+
+class WebhookFailed(Exception):
+    """The webhook did not answer as a webhook should; one line, for people."""
+
+
+def signature(auth_token: str, url: str, parameters: Mapping[str, str]) -> str:
+    """`X-Twilio-Signature` for this request."""
+    signed = url + "".join(name + parameters[name] for name in sorted(parameters))
+    digest = hmac.new(auth_token.encode(), signed.encode(), hashlib.sha1).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+@implementer(IBodyProducer)
+class _Form:
+    """A request body that is all there: needs no cooperator, and so no reactor of its own."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """Nothing to pause."""
+
+    def resumeProducing(self) -> None:
+        """Nothing to resume."""
+
+    def stopProducing(self) -> None:
+        """Nothing to stop."""
+
+
+class _Collector(Protocol):
+    """Reads an answer up to what TwiML may have, and no further."""
+
+    def __init__(self, done: Deferred[bytes]) -> None:
+        self._done = done
+        self._body = bytearray()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._body += data
+        if len(self._body) > MAX_DOCUMENT_BYTES and self.transport is not None:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._done.callback(bytes(self._body))
+
+
+async def post_webhook(
+    reactor: Any, url: str, form: Mapping[str, str], *, signed_as: str, auth_token: str
+) -> bytes:
+    """Posts the form as Twilio does; the body of a 200 answer. Raises WebhookFailed."""
+    headers = Headers(
+        {
+            "Content-Type": ["application/x-www-form-urlencoded; charset=UTF-8"],
+            "User-Agent": ["TwilioProxy/1.1 (voxray-dial)"],
+            "Accept": ["*/*"],
+        }
+    )
+    if auth_token:
+        headers.addRawHeader("X-Twilio-Signature", signature(auth_token, signed_as, form))
+    agent = Agent(reactor, connectTimeout=WEBHOOK_TIMEOUT_SECS)  # type: ignore[no-untyped-call]
+    asked = agent.request(b"POST", url.encode("ascii"), headers, _Form(urlencode(form).encode("ascii")))
+    try:
+        response = await asked.addTimeout(WEBHOOK_TIMEOUT_SECS, reactor)
+        body = await _body(response).addTimeout(WEBHOOK_TIMEOUT_SECS, reactor)
+    except (ConnectError, ResponseFailed, TimeoutError) as error:
+        raise WebhookFailed(f"{url}: {_reason(error)}") from None
+    if response.code != 200:
+        raise WebhookFailed(f"{url} answered {response.code}{_excerpt(body)}")
+    return body
+
+
+def _body(response: IResponse) -> Deferred[bytes]:
+    done: Deferred[bytes] = Deferred()
+    response.deliverBody(_Collector(done))  # type: ignore[no-untyped-call]
+    return done
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ResponseFailed) and error.reasons:
+        return str(error.reasons[0].value)
+    return str(error) or type(error).__name__
+
+
+def _excerpt(body: bytes) -> str:
+    text = " ".join(body[:300].decode("utf-8", "replace").split())
+    return f": {text}" if text else ""
