@@ -1,0 +1,104 @@
+"""The site: its resource tree, and an access log with true dates and no query strings.
+
+twisted.web dates its log from `reactor.seconds`, which is monotonic here: the date comes from an
+injected wall clock instead.
+"""
+# mypy: disable-error-code="no-untyped-call"
+# (twisted.web is mostly unannotated)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import datetimeToLogString
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from voxray.web.channel import ROUTES, BoundedRequest, Channel, Deadlines, HttpRecorder
+from voxray.web.envelope import failure
+
+__all__ = ["Deadlines", "HttpRecorder", "Root", "VoxraySite"]
+
+
+def access_line(date: str, request: Request) -> str:
+    """One line of the access log. The query may hold numbers or keys: it is left out."""
+    path = request.path.decode("ascii", "backslashreplace")[:256]
+    peer = request.getClientAddress()
+    method = request.method.decode("ascii", "backslashreplace")[:16]
+    host = getattr(peer, "host", "-")
+    return f'{host} - - {date} "{_printable(method)} {_printable(path)}" {request.code} {request.sentLength}'
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() and c != '"' else "?" for c in text)
+
+
+class VoxraySite(Site):
+    """The site. `wall_clock` gives seconds since the epoch, for dates alone."""
+
+    protocol: Any = Channel
+    requestFactory = BoundedRequest
+
+    def __init__(
+        self,
+        root: Resource,
+        reactor: IReactorTime,
+        wall_clock: Callable[[], float],
+        recorder: HttpRecorder,
+        *,
+        max_body_bytes: int,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        super().__init__(
+            root,
+            reactor=reactor,
+            timeout=None,  # replaced by the deadlines
+            logFormatter=access_line,
+            parsePOSTFormSubmission=False,
+        )
+        self._wall_clock = wall_clock
+        self.recorder = recorder
+        self.max_body_bytes = max_body_bytes
+        self.deadlines = deadlines or Deadlines()
+
+    def _updateLogDateTime(self) -> None:
+        self._logDateTime = datetimeToLogString(self._wall_clock())
+        self._logDateTimeCall = self.reactor.callLater(1, self._updateLogDateTime)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 alone: a WebSocket cannot take over an HTTP/2 stream here."""
+        return [b"http/1.1"]
+
+
+class Root(Resource):
+    """The tree: real children (the media socket) first, the API's paths, all else to the webhook.
+
+    A Klein resource is a leaf, so it cannot be the parent of /telephony: it is handed each request
+    with the path put back.
+    """
+
+    def __init__(self, api: Resource, hooks: Resource, media: Any) -> None:
+        super().__init__()
+        self._api = api
+        self._hooks = hooks
+        telephony = _Nothing()
+        telephony.putChild(b"ws", media)
+        self.putChild(b"telephony", telephony)
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        request.prepath.pop()
+        request.postpath.insert(0, path)
+        route = ROUTES.get(request.path.decode("ascii", "replace"), "root")
+        return self._hooks if route == "root" else self._api
+
+
+class _Nothing(Resource):
+    """/telephony and what is not below it."""
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        return self
+
+    def render(self, request: Any) -> bytes:
+        return failure(request, 404, "Not found")
