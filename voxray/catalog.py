@@ -11,11 +11,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from voxray.errors import ConfigError
-from voxray.interfaces import ChatModel, Clock, Synthesizer, Transcriber, Worker
+from voxray.interfaces import ChatModel, Clock, Providers, Synthesizer, Transcriber, Worker
 from voxray.settings import Settings, StageSettings
 
 if TYPE_CHECKING:
-    from voxray.call.pipeline import Providers
     from voxray.http import HttpClient
     from voxray.providers.openai_api import Host
 
@@ -114,8 +113,6 @@ BUILT: Mapping[str, frozenset[str]] = MappingProxyType(
 
 def build_providers(settings: Settings, http: HttpClient, clock: Clock, worker: Worker) -> Providers:
     """The three the settings name. Raises ConfigError for a name that is not built."""
-    from voxray.call.pipeline import Providers
-
     parts = Parts(settings, http, clock, worker)
     stages = settings.providers
     return Providers(

@@ -8,6 +8,7 @@ sockets at once; async generators are closed with `aclose()`.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -140,6 +141,15 @@ class Synthesizer(Provider, Protocol):
 
     def synthesize(self, text: str, call: CallInfo) -> AsyncGenerator[Speech, None]:
         """Streams the audio; every piece has the same format. Raises ProviderError while iterated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """The three that one agent has."""
+
+    stt: Transcriber
+    llm: ChatModel
+    tts: Synthesizer
 
 
 # -- voice activity ----------------------------------------------------------
