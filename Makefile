@@ -58,6 +58,8 @@ format: dev ## let ruff rewrite the sources
 	@$(BIN)/ruff format $(CODE)
 
 docs: dev ## regenerate docs/configuration.md and the state diagrams
+	@$(BIN)/python -m voxray.config.document >docs/.configuration.md
+	@mv docs/.configuration.md docs/configuration.md
 	@$(BIN)/python scripts/diagrams.py
 
 changelog: dev ## show the changelog that newsfragments/ make
