@@ -149,6 +149,7 @@ class SpeechGate:
         self._min_volume = settings.vad_min_volume
         self._since: float | None = None  # first window of speech of this stretch, or of one beginning
         self._last = 0.0  # end of the last window of speech
+        self._last_before = 0.0  # the same, before the stretch now beginning
         self.open = False
 
     @property
@@ -158,8 +159,13 @@ class SpeechGate:
 
     @property
     def last_speech_ms(self) -> float:
-        """The end of the last window that was speech."""
+        """The end of the last window that was speech. A blip under half the start time was none."""
         return self._last
+
+    def reset(self) -> None:
+        """Forget the present stretch; the next speech starts a new one."""
+        self.open = False
+        self._since = None
 
     def feed(self, probability: float, level: float, start_ms: float, end_ms: float) -> GateEvent | None:
         """One window, which lasted from `start_ms` to `end_ms`."""
@@ -171,14 +177,18 @@ class SpeechGate:
     def _speech(self, start_ms: float, end_ms: float) -> GateEvent | None:
         if self._since is None:
             self._since = start_ms
+            self._last_before = self._last
         self._last = end_ms
-        if not self.open and end_ms - self._since >= self._start_ms:
+        near = (end_ms - start_ms) / 2  # windows are coarse: to the nearest, not to the next
+        if not self.open and end_ms - self._since >= self._start_ms - near:
             self.open = True
             return SpeechStarted(self._since, end_ms)
         return None
 
     def _silence(self, end_ms: float) -> GateEvent | None:
         if not self.open:
+            if self._since is not None and self._last - self._since < self._start_ms / 2:
+                self._last = self._last_before
             self._since = None
             return None
         if end_ms - self._last < self._stop_ms:
