@@ -70,6 +70,8 @@ def delay_before_retry(
 ) -> float | None:
     """Seconds to wait before the next try, None to give up. `tries` were made; `dice` is in 0..1."""
     wanted = failure.error.retry if failure.should_retry is None else failure.should_retry
+    if failure.answered and not failure.error.status:
+        return None  # cut off in mid-answer: what we asked for may have been done
     if not wanted or tries > (policy.answered if failure.answered else policy.unanswered):
         return None
     asked = failure.error.retry_after_secs
