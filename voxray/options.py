@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from twisted.python import usage
 
-from voxray import config
+from voxray import __version__, config
 from voxray.errors import ConfigError
 from voxray.settings import Settings
 
@@ -22,7 +22,7 @@ GO_FLAGS = ("config", "transport", "port", "proxy", "strict", "help")
 
 def complain(text: str) -> NoReturn:
     """One line, whatever is in it, and the end."""
-    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     sys.stderr.write(f"voxray: {line.encode('ascii', 'backslashreplace').decode('ascii')}\n")
     raise SystemExit(1)
 
@@ -51,6 +51,15 @@ class Options(usage.Options):
             super().parseOptions([_two_dashes(word) for word in given])  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             complain(f"{error}; see twistd voxray --help")
+
+    def parseArgs(self, *words: str) -> None:
+        if words:
+            complain(f"{words[0]!a} is no option; see twistd voxray --help")
+
+    def opt_version(self) -> NoReturn:
+        """Display Voxray's version and exit."""
+        sys.stdout.write(f"voxray {__version__}\n")
+        raise SystemExit(0)
 
     def postOptions(self) -> None:
         try:

@@ -88,9 +88,7 @@ def check_provider(name: str, stage: str, key: str) -> None:
         return
     listed = ", ".join(built)
     if name in known:
-        raise ConfigError(
-            f"{key}: {quoted(name)} is a known name but not built yet for {stage}; built: {listed}"
-        )
+        raise ConfigError(f"{key}: {quoted(name)} is a known name but not built yet; built: {listed}")
     if name in names.ALL_PROVIDERS:
         set_it = f"{stage}_provider"
         raise ConfigError(f"{key}: {quoted(name)} does no {stage}; set {set_it} to one of: {listed}")
