@@ -29,6 +29,7 @@ from voxray.simulator.webhook import post_webhook, signature
 
 MAX_MESSAGE_BYTES = 1 << 20  # a whole reply in one message is legal
 HANDSHAKE_SECS = 10.0
+DEFAULT_ACCOUNT_SID = "AC0123456789abcdef0123456789abcdef"
 _CLOSE_SECS = 2.0
 
 
@@ -45,7 +46,7 @@ class Target:
     public_url: str = ""  # what the webhook's signature covers; empty: `url`
     from_number: str = "+15558675310"
     to_number: str = "+15017122661"
-    account_sid: str = "AC0123456789abcdef0123456789abcdef"
+    account_sid: str = DEFAULT_ACCOUNT_SID
     auth_token: str = field(default="", repr=False)  # empty: requests are not signed
     allow_remote: bool = False
 

@@ -5,6 +5,7 @@ WAV.
 from __future__ import annotations
 
 import json
+import sys
 import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -195,8 +196,28 @@ def turn_json(turn: Turn) -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+def document(url: str, calls: Sequence[tuple[CallResult | None, Sequence[str]]]) -> dict[str, Any]:
+    """The whole run, for programs. A call that never came about has only its failures."""
+    results = [result for result, _ in calls if result is not None]
+    return {
+        "version": 1,
+        "url": url,
+        "ok": not any(failures for _, failures in calls),
+        "summary": summary(results),
+        "calls": [
+            {"ok": False, "failures": list(failures)} if result is None else call_json(result, failures)
+            for result, failures in calls
+        ],
+    }
+
+
+def write_json(path: Path | None, document: Mapping[str, Any]) -> None:
+    """To a file, or to standard output."""
+    text = json.dumps(document, indent=1) + "\n"
+    if path is None:
+        sys.stdout.write(text)
+    else:
+        path.write_text(text, encoding="utf-8")
 
 
 def write_wav(path: Path, result: CallResult) -> None:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 DTMF_DIGITS = frozenset("0123456789*#ABCD")
@@ -50,7 +51,7 @@ class Step:
         """The step in a few words, for people."""
         if self.do is Do.DTMF:
             return f"keys {self.digits}"
-        return self.text or self.file or self.do.value
+        return self.text or PurePath(self.file).name or self.do.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,16 +70,16 @@ def line_noise(level_dbfs: float, seed: int = 1) -> bytes:
     return g711.encode(np.clip(np.round(samples), -32768, 32767).astype(np.int16))
 
 
-async def prepare(steps: Sequence[Step], base: Path, synthesizer: Synthesizer | None) -> tuple[Step, ...]:
-    """The steps with their audio. File names are relative to `base`. Raises BadScript."""
-    return tuple([await _prepared(step, base, synthesizer) for step in steps])
+async def prepare(steps: Sequence[Step], synthesizer: Synthesizer | None) -> tuple[Step, ...]:
+    """The steps with their audio. Raises BadScript."""
+    return tuple([await _prepared(step, synthesizer) for step in steps])
 
 
-async def _prepared(step: Step, base: Path, synthesizer: Synthesizer | None) -> Step:
+async def _prepared(step: Step, synthesizer: Synthesizer | None) -> Step:
     if step.do not in SPOKEN or step.audio:
         return step
     if step.file:
-        return replace(step, audio=load_wav(base / step.file))
+        return replace(step, audio=load_wav(Path(step.file)))
     if synthesizer is None:
         raise BadScript(f"no voice to say {step.text!r:.60} with; play a WAV file instead")
     return replace(step, audio=await _synthesized(step.text, synthesizer))

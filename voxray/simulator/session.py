@@ -1,0 +1,125 @@
+"""A run of the simulator: prepares the script, places the calls (one or many), hears them, judges them.
+
+What `voxray-dial` and the demo share. Nothing is printed here: `Listener` is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from voxray.errors import VoxrayError
+from voxray.simulator import checks
+from voxray.simulator.caller import CallResult, Noise, SimulatedCall
+from voxray.simulator.client import DialFailed, Target, new_ids, place_call
+from voxray.simulator.engines import Engines
+from voxray.simulator.listen import transcribe_turns
+from voxray.simulator.measure import Turn
+from voxray.simulator.rest import Switchboard
+from voxray.simulator.script import SPOKEN, Patience, Script
+from voxray.simulator.twiml import BadAnswer
+from voxray.simulator.voice import line_noise, prepare
+from voxray.simulator.webhook import WebhookFailed
+
+
+class Listener(Protocol):
+    """Told what happens while it happens; `call` counts from 1."""
+
+    def turn(self, call: int, turn: Turn) -> None: ...
+
+    def ended(self, call: int, result: CallResult) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything about a run."""
+
+    target: Target
+    script: Script
+    patience: Patience = field(default_factory=Patience)
+    calls: int = 1
+    ramp_secs: float = 0.0  # from the first call to the last
+    max_secs: float = 120.0  # one call
+    noise_dbfs: float | None = -65.0  # None: digital silence
+    transcribe: bool = True
+    max_latency_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One call and what was wrong with it. `result` is None when it never came about."""
+
+    result: CallResult | None
+    failures: tuple[str, ...]
+
+
+async def prepared(plan: Plan, engines: Engines) -> Plan:
+    """The plan with every line ready to send. Raises BadScript, VoxrayError."""
+    needs_voice = any(step.do in SPOKEN and not step.file and not step.audio for step in plan.script.steps)
+    voice = await engines.voice() if needs_voice else None
+    steps = await prepare(plan.script.steps, voice)
+    return replace(plan, script=replace(plan.script, steps=steps))
+
+
+async def run(
+    reactor: Any, plan: Plan, engines: Engines, listener: Listener, switchboard: Switchboard | None = None
+) -> list[Judged]:
+    """Places the plan's calls. Nothing of a single call is raised: it is in its `failures`."""
+    noise = b"" if plan.noise_dbfs is None else line_noise(plan.noise_dbfs)
+    step = plan.ramp_secs / max(1, plan.calls - 1)
+    waiting = [
+        Deferred.fromCoroutine(_one(reactor, plan, number, number * step, noise, listener, switchboard))
+        for number in range(plan.calls)
+    ]
+    outcomes: Sequence[CallResult | str] = await gatherResults(waiting, consumeErrors=True)
+    return [await _judged(plan, outcome, engines) for outcome in outcomes]
+
+
+async def _one(
+    reactor: Any,
+    plan: Plan,
+    number: int,
+    delay_secs: float,
+    noise: bytes,
+    listener: Listener,
+    switchboard: Switchboard | None,
+) -> CallResult | str:
+    """The call, or why there was none."""
+    if delay_secs > 0:
+        later: Deferred[None] = Deferred()
+        reactor.callLater(delay_secs, later.callback, None)
+        await later
+    call = SimulatedCall(
+        reactor,
+        new_ids(plan.target.account_sid),
+        plan.script,
+        patience=plan.patience,
+        noise=Noise(noise),
+        max_secs=plan.max_secs,
+        on_turn=lambda turn: listener.turn(number + 1, turn),
+    )
+    try:
+        result = await place_call(reactor, plan.target, call, switchboard)
+    except (DialFailed, WebhookFailed, BadAnswer) as error:
+        return str(error)
+    listener.ended(number + 1, result)
+    return result
+
+
+async def _judged(plan: Plan, outcome: CallResult | str, engines: Engines) -> Judged:
+    if isinstance(outcome, str):
+        return Judged(None, (outcome,))
+    unheard: list[str] = []
+    if plan.transcribe:
+        try:
+            ears = await engines.ears()
+            unheard = await transcribe_turns(outcome.turns, outcome.agent_audio, ears)
+        except VoxrayError as error:
+            unheard = [f"the agent could not be transcribed: {error}"]
+    expected = checks.Expectations(plan.max_latency_ms, transcribed=plan.transcribe and not unheard)
+    expects_words = plan.script.expect_greeting or any(each.expect_reply for each in plan.script.steps)
+    found = checks.failures(outcome, plan.script, expected)
+    return Judged(outcome, tuple(found + (unheard if expects_words else [])))
