@@ -35,7 +35,7 @@ class WindowShape:
         self._level_db = 0.0
 
     def feed(self, probability: float, level: float, samples: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The `COUNT` features of one window: 256 samples at 8 kHz (at 16 kHz every second sample is used)."""
+        """The `COUNT` features of a window: 256 samples at 8 kHz (at 16 kHz every second sample is used)."""
         window = samples if len(samples) == SIZE else samples[:: len(samples) // SIZE][:SIZE]
         power = np.abs(np.fft.rfft((window - window.mean()) * _TAPER, _FFT)) ** 2
         total = float(power[3:].sum()) + 1e-12
