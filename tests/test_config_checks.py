@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import write_pair
 from tests.configs import LOCAL, loaded, settings
+from voxray import catalog
 from voxray.config import from_document, names
 from voxray.config.hosts import bare_host, split_host
 from voxray.errors import ConfigError
@@ -71,6 +72,10 @@ class ProviderTests(Refusals):
                     )
         for name, stage in (("deepgram", "stt"), ("cartesia", "tts"), ("assemblyai", "stt")):
             self.assertIn(name, names.KNOWN[stage])
+
+    def test_catalog(self) -> None:
+        """What is said to be built is what the catalog builds."""
+        self.assertEqual({stage: set(built) for stage, built in names.BUILT.items()}, dict(catalog.BUILT))
 
     def test_other_role(self) -> None:
         """A language model asked to transcribe is told what to set."""

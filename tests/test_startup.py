@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 from twisted.application.service import IServiceMaker
+from twisted.logger import Logger
 from twisted.plugin import getPlugins
+from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.configs import LOCAL
-from voxray import __version__
+from voxray import __version__, logs
 from voxray.options import Options
+from voxray.settings import LogSettings
 
 ROOT = Path(__file__).parents[1]
 HEAVY = (
@@ -39,6 +42,7 @@ class OptionsTests(SynchronousTestCase):
         self.path = str(self.directory / "voxray.json")
         self.write(LOCAL)
         self.patch(os, "environ", {})
+        self.addCleanup(logs.choose, LogSettings())
         self.stderr = io.StringIO()
         self.patch(sys, "stderr", self.stderr)
 
@@ -119,6 +123,24 @@ class OptionsTests(SynchronousTestCase):
         options = self.parse("--config", "voxray.json")
         os.chdir("/")
         self.assertEqual(options.load().settings, options.settings)
+
+    def test_log(self) -> None:
+        """In the foreground our observer writes at the chosen level; twistd's own choices are respected."""
+        self.write({**LOCAL, "log_level": "error", "json_logs": True})
+        for words, expected in (
+            (("-n",), logs.observer),
+            (("-n", "--logfile", "x.log"), None),
+            ((), None),
+        ):
+            twistd = ServerOptions()
+            twistd.parseOptions([*words, "voxray", "--config", self.path])
+            self.assertIs(twistd.get("logger"), expected)
+        written = io.StringIO()
+        self.patch(sys, "stdout", written)
+        log = Logger(observer=logs.observer())
+        log.warn("not this")
+        log.error("this")
+        self.assertEqual([json.loads(line)["msg"] for line in written.getvalue().splitlines()], ["this"])
 
     def test_version(self) -> None:
         """--version is ours, not Twisted's."""

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from twisted.python import usage
 
-from voxray import __version__, config
+from voxray import __version__, config, logs
 from voxray.errors import ConfigError
 from voxray.settings import Settings
 
@@ -78,6 +78,16 @@ class Options(usage.Options):
             self["config"] = os.path.abspath(self["config"])  # twistd changes directory afterwards
         loaded = self.load()
         self.settings, self.warnings, self.origins = loaded.settings, loaded.warnings, loaded.origins
+        self._choose_log()
+
+    def _choose_log(self) -> None:
+        """On a terminal or under systemd we write the log; --logger, --logfile and --syslog are twistd's."""
+        logs.choose(self.settings.logs)
+        twistd = self.parent
+        if twistd is None or not twistd.get("nodaemon"):
+            return
+        if not any(twistd.get(name) for name in ("logger", "logfile", "syslog")):
+            twistd["logger"] = "voxray.logs.observer"  # a name: twistd looks it up when we are done
 
 
 def _two_dashes(word: str) -> str:

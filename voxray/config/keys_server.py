@@ -54,8 +54,10 @@ WATCH = Section(
     "What it tells",
     (
         Key("log_level", Choice(("debug", "info", "warn", "error"), (("", "info"), ("warning", "warn"),)),
-            "info", "least level that is logged", "logs.level"),
-        Key("json_logs", Flag(), False, "one JSON object a line", "logs.json"),
+            "info", "least level that is logged", "logs.level",
+            proof="tests.test_startup.OptionsTests.test_log"),
+        Key("json_logs", Flag(), False, "one JSON object a line", "logs.json",
+            proof="tests.test_startup.OptionsTests.test_log"),
         Key("log_transcripts", Flag(), False, "log what is said (personal data!)", "logs.transcripts"),
         Key("cdr_file", FilePath(), "", "a JSON line for each ended call is appended to it",
             "calls.cdr_file"),
