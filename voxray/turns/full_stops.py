@@ -36,12 +36,12 @@ _SELDOM_LAST = _words(
 # A number or a small word follows these; a capital begins a sentence:
 _BEFORE_NUMBERS = _words(
     "no nos vol fig figs ext pp pg ch sec min mins hr hrs approx apt ste rm tel est max oz lb lbs kg km cm mm"
-    " mi yd yds mph jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat"
-    " sun www"
+    " in mi yd yds mph jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri"
+    " sat sun www"
 )
 _NOT_ORDINARY = _NEVER_LAST | _SELDOM_LAST | _BEFORE_NUMBERS
 # Short words a sentence may well end with; others of under three letters may be abbreviations:
-_SHORT_WORDS = _words("it me us so do go in on up to be we he my is by of at if as or")
+_SHORT_WORDS = _words("it me us so do go on up to be we he my is by of at if as or")
 # Words that begin a sentence after "p.m.", "U.S." or "Main St."; no names, no months:
 _STARTERS = _words(
     "the a an we our i i'm i'll i've i'd you your you're it it's its this that that's these those there"
