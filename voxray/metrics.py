@@ -90,7 +90,7 @@ class Metrics:
         self.bad_messages = counter("voxray_bad_messages_total", "Media messages not understood", "reason")
         self.ignored_messages = counter("voxray_ignored_messages_total", "Media messages of no use", "reason")
         self.call_errors = counter("voxray_call_errors_total", "Faults of ours that ended a call", "where")
-        self.closed_sockets = counter("voxray_media_closed_total", "Media sockets we closed", "reason")
+        self.closed_sockets = counter("voxray_media_closed_total", "Media sockets that are closed", "reason")
         self.dropped_audio = counter("voxray_dropped_audio_total", "Outbound messages dropped: peer too slow")
         self.hangups = counter("voxray_hangups_total", "Hang-ups asked of the carrier", "outcome")
         self.reactor_lag = histogram(
@@ -102,3 +102,49 @@ class Metrics:
         self.queue_depth = gauge("voxray_pipeline_queue_depth", "Turns waiting for a stage", "stage")
         self.vad_batches = counter("voxray_vad_batches_total", "Runs of the voice activity model")
         self.vad_windows = counter("voxray_vad_windows_total", "Windows given to the voice activity model")
+
+
+class HttpRecorder:
+    """HTTP as the site reports it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def request_started(self, route: str) -> None:
+        self._metrics.http_active.labels(route).inc()
+
+    def request_ended(self, route: str, method: str, status: int, seconds: float) -> None:
+        m = self._metrics
+        m.http_active.labels(route).dec()
+        m.http_requests.labels(method, route, str(status)).inc()
+        m.http_duration.labels(method, route).observe(seconds)
+        if status >= 400:
+            m.http_errors.labels(method, route, f"{status // 100}xx").inc()
+
+
+class MediaRecorder:
+    """Media sockets as they report themselves."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._active = metrics.http_active.labels("telephony_ws")
+        self._dropped = metrics.dropped_audio
+
+    def socket_opened(self) -> None:
+        self._active.inc()
+
+    def socket_closed(self, reason: str) -> None:
+        self._active.dec()
+        self._metrics.closed_sockets.labels(reason).inc()
+
+    def message_ignored(self, reason: str) -> None:
+        self._metrics.ignored_messages.labels(reason).inc()
+
+    def message_bad(self, reason: str) -> None:
+        self._metrics.bad_messages.labels(reason).inc()
+
+    def audio_dropped(self) -> None:
+        self._dropped.inc()
+
+    def callback_failed(self) -> None:
+        self._metrics.call_errors.labels("media").inc()

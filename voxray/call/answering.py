@@ -51,7 +51,7 @@ class Answering:
         said: Callable[[str, EndCall | None], None],
         failed: Callable[[], None],
     ) -> None:
-        """`said(words, end_call)`: heard to its end. `failed()`: a provider gave up; what was heard is kept."""
+        """`said(words, end_call)`: heard to its end. `failed()`: it failed; what was heard is kept."""
         self._pipeline, self._mouth, self._conversation = pipeline, mouth, conversation
         self._phrases, self._clock = phrases, clock
         self._on_said, self._on_failed = said, failed
@@ -64,7 +64,7 @@ class Answering:
 
     def reply(self, times: TurnTimes) -> None:
         """The model answers the conversation as it stands."""
-        feed = SentenceFeed()
+        feed = SentenceFeed(self._clock)
         self._end_call = lambda: feed.end_call
         self._start(self._reply(feed, times))
 
@@ -107,7 +107,7 @@ class Answering:
         if payload is not None:
             self._mouth.say(text, payload)
         elif text:
-            feed = SentenceFeed()
+            feed = SentenceFeed(self._clock)
             feed.put(text)
             feed.end()
             await self._pipeline.speak(feed, TurnTimes())
@@ -132,6 +132,6 @@ class Answering:
 
 
 def abandon(stage: Deferred[Any]) -> None:
-    """Cancels a stage whose outcome nobody will look at any more."""
-    stage.addErrback(lambda failure: failure.trap(CancelledError, ProviderError) and None)
+    """Cancels a stage whose outcome nobody will look at; what went wrong in it was told elsewhere."""
+    stage.addErrback(lambda failure: None)
     stage.cancel()

@@ -26,10 +26,10 @@ from voxray.call.metronome import Metronome
 from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
 from voxray.call.phrases import PhraseBook
-from voxray.call.pipeline import Pipeline, Providers
+from voxray.call.pipeline import Pipeline
 from voxray.errors import CarrierError
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, MediaFormat, StreamStopped
-from voxray.interfaces import CallControl, MediaSink, VoiceActivity
+from voxray.interfaces import CallControl, MediaSink, Providers, VoiceActivity
 from voxray.metrics import Metrics
 from voxray.settings import Settings
 

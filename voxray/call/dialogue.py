@@ -23,7 +23,7 @@ from voxray.call.times import TurnTimes
 from voxray.frames import EndCall, Utterance
 from voxray.metrics import Metrics
 from voxray.settings import AgentSettings, TurnSettings
-from voxray.turns.bargein import Verdict, words_decide
+from voxray.turns.backchannel import Verdict, is_backchannel, words_decide
 
 RESUME_AFTER_SECS = 1.2
 """A barge-in that brought no turn for so long was a false one: the agent goes on."""
@@ -93,6 +93,7 @@ class Dialogue:
         self._cut: Cut | None = None
         self._later: list[str] = []  # said while interruptions were not allowed
         self._caller_speaks = False
+        self._leaving = False  # the call is being ended: nobody is asked whether they are there
         self._over = False
 
     # -- what the call asks --------------------------------------------------
@@ -120,7 +121,7 @@ class Dialogue:
 
     def elapsed(self, now: float) -> None:
         """Called about twice a second: false interruptions and idle callers."""
-        if self._over or self._caller_speaks or self._hearing.busy:
+        if self._over or self._leaving or self._caller_speaks or self._hearing.busy:
             return
         if self._cut is not None and now - self._cut.at > RESUME_AFTER_SECS:
             self._resume()
@@ -148,6 +149,11 @@ class Dialogue:
         if not self._over:
             self._hearing.paused(utterance)
 
+    def speech_piece(self, utterance: Utterance) -> None:
+        """The caller has been speaking for long: transcribe what there is, the turn goes on."""
+        if not self._over:
+            self._hearing.piece(utterance)
+
     def barge_in(self, onset_secs: float) -> None:
         """The caller speaks over the agent and means it, since `onset_secs` ago by the audio."""
         if self.state is FloorState.SPEAKING and not self._over:
@@ -174,22 +180,24 @@ class Dialogue:
         """What the words mean for the floor."""
         if self._over:
             return
-        verdict = words_decide(text, self._turns, self._agent.language)
+        language = self._agent.language
+        idle_words = not text or is_backchannel(text, language)
         if self._cut is not None:
-            if verdict is Verdict.RESUME and self._turns.resume_false_interruption:
+            if idle_words and self._turns.resume_false_interruption:
                 self._resume()
                 return
             self._cut = None
             self._metrics.interruptions.labels("real").inc()
         elif self.state is FloorState.SPEAKING:
-            if verdict is Verdict.RESUME:
+            if not self._turns.interruptible:
+                if not idle_words:
+                    self._later.append(text)
+                return
+            if words_decide(text, self._turns, language) is Verdict.RESUME:
                 self._metrics.interruptions.labels("ignored").inc()
                 return
-            if not self._turns.interruptible:
-                self._later.append(text)
-                return
             self._metrics.interruptions.labels("by_words").inc()
-        elif self.state is FloorState.THINKING and verdict is Verdict.RESUME:
+        elif self.state is FloorState.THINKING and idle_words:
             self._mouth.release()
             return
         if text:
@@ -229,6 +237,7 @@ class Dialogue:
         self._tell(words, interrupted=False)
         self._floor.rest()
         if end_call is not None:
+            self._leaving = True
             self._finish(end_call.reason)
         elif self._later:
             text, self._later = " ".join(self._later), []

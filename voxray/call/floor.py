@@ -1,7 +1,7 @@
 """Who has the floor: the agent is listening, thinking or speaking.
 
 The caller may speak in any of these; what that does is decided in `turns/bargein` and `call/dialogue`. The
-machine only keeps the three apart, so that nothing thinks twice or speaks without having been given the floor.
+machine only keeps the three apart, so that nothing thinks twice or speaks without having the floor.
 """
 
 from __future__ import annotations

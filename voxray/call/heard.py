@@ -17,7 +17,7 @@ _PAUSE_CHARS = 4
 
 @dataclass(slots=True)
 class Spoken:
-    """A piece of speech: `text` from `start_ms` to `end_ms` of the generation's audio; end 0 while it grows."""
+    """Some speech: `text` from `start_ms` to `end_ms` of the generation's audio; end 0 while it grows."""
 
     text: str
     start_ms: float

@@ -51,6 +51,7 @@ class Hearing:
         self._running: set[Deferred[Any]] = set()
         self._lock = DeferredLock()
         self._early: _Early | None = None
+        self._pieces: list[Deferred[Transcript]] = []
 
     @property
     def busy(self) -> bool:
@@ -78,8 +79,13 @@ class Hearing:
         if early is not None:
             abandon(early.transcript)
 
+    def piece(self, utterance: Utterance) -> None:
+        """A long turn goes on; this much of it is complete."""
+        self.resumed()
+        self._pieces.append(self._pipeline.transcribe(utterance, TurnTimes()))
+
     def turn_over(self, utterance: Utterance, times: TurnTimes) -> None:
-        """The turn's audio is complete."""
+        """The turn's audio is complete; `utterance` is what no piece had."""
         early, self._early = self._early, None
         transcript: Deferred[Transcript] | None = None
         if early is not None and early.end_ms == utterance.end_ms:
@@ -87,25 +93,34 @@ class Hearing:
             times.stt_asked = early.times.stt_asked
         elif early is not None:
             abandon(early.transcript)
-        self._keep(Deferred.fromCoroutine(self._hear(utterance, times, transcript)))
+        pieces, self._pieces = self._pieces, []
+        if transcript is None and not (pieces and utterance.start_ms == utterance.end_ms):
+            transcript = self._pipeline.transcribe(utterance, times)
+        parts = pieces if transcript is None else [*pieces, transcript]
+        self._keep(Deferred.fromCoroutine(self._hear(parts, times)))
 
     def stop(self) -> None:
         self.resumed()
+        for waiting in self._pieces:
+            abandon(waiting)
         for running in tuple(self._running):
             running.cancel()
 
-    async def _hear(self, utterance: Utterance, times: TurnTimes, begun: Deferred[Transcript] | None) -> None:
+    async def _hear(self, parts: list[Deferred[Transcript]], times: TurnTimes) -> None:
+        """Turns are understood in the order in which they were spoken, whichever transcript comes first."""
         await self._lock.acquire()
         try:
-            transcript = await (begun or self._pipeline.transcribe(utterance, times))
+            words = [(await part).text.strip() for part in parts]
         except ProviderError as error:
             self.log.warn("a turn was not understood: {error}", error=str(error))
             self._not_understood()
             return
         finally:
+            for part in parts:
+                abandon(part)
             self._lock.release()
         times.stt_done = self._clock.seconds()
-        self._understood(transcript.text.strip(), times)
+        self._understood(" ".join(word for word in words if word), times)
 
     def _keep(self, running: Deferred[None]) -> None:
         self._running.add(running)

@@ -41,7 +41,7 @@ class Metronome:
         for member in tuple(self._members):
             try:
                 member(now)
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # One exception in a LoopingCall stops it for good: no call may silence the others.
                 self.log.failure("a beat failed; its member is dropped")
                 self.leave(member)

@@ -7,57 +7,65 @@ because Twisted installs no hooks that would do it.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import aclosing
-from dataclasses import dataclass
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from voxray.call.mouth import Mouth
 from voxray.call.times import TurnTimes
 from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import CallInfo, EndCall, Message, TextDelta, Transcript, Utterance
-from voxray.interfaces import ChatModel, Synthesizer, Transcriber
+from voxray.interfaces import Providers
 from voxray.metrics import Metrics
 from voxray.turns.sentences import SentenceSplitter
 
 
-@dataclass(frozen=True, slots=True)
-class Providers:
-    """The three ports of one agent."""
-
-    stt: Transcriber
-    llm: ChatModel
-    tts: Synthesizer
-
-
 class SentenceFeed:
-    """Sentences on their way from the model to the mouth; ends with None or a failure."""
+    """Sentences on their way from the model to the mouth; ends with None or a failure.
 
-    def __init__(self) -> None:
-        self._queue: DeferredQueue[str | Failure | None] = DeferredQueue()
+    Hands over in a reactor turn of its own, so that neither stage ever runs (or cancels the other) inside
+    the other.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._items: deque[str | BaseException | None] = deque()
+        self._waiting: Deferred[None] | None = None
         self.end_call: EndCall | None = None
-        self.complete = False
-        self.sentences = 0
 
-    def put(self, text: str) -> None:
-        self.sentences += 1
-        self._queue.put(text)
+    def put(self, sentence: str) -> None:
+        self._add(sentence)
 
     def end(self) -> None:
-        self.complete = True
-        self._queue.put(None)
+        self._add(None)
 
-    def fail(self, failure: Failure) -> None:
-        self._queue.put(failure)
+    def fail(self, error: BaseException) -> None:
+        self._add(error)
 
     async def get(self) -> str | None:
-        item = await self._queue.get()
-        if isinstance(item, Failure):
-            item.raiseException()
-        assert not isinstance(item, Failure)
+        """The next sentence; None after the last. Raises what `fail` was told."""
+        if not self._items:
+            self._waiting = Deferred(self._given_up)
+            await self._waiting
+        item = self._items.popleft()
+        if isinstance(item, BaseException):
+            raise item
         return item
+
+    def _add(self, item: str | BaseException | None) -> None:
+        self._items.append(item)
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._clock.callLater(0, self._hand_over, waiting)
+
+    def _hand_over(self, waiting: Deferred[None]) -> None:
+        if not waiting.called:  # it may have been cancelled meanwhile
+            waiting.callback(None)
+
+    def _given_up(self, waiting: Deferred[None]) -> None:
+        self._waiting = None
 
 
 class Pipeline:
@@ -106,12 +114,12 @@ class Pipeline:
         except ProviderError as error:
             m.llm_errors.labels(error.kind.value, "llm", llm.model).inc()
             m.llm_latency.labels("llm", "error", llm.model).observe(self._clock.seconds() - begun)
-            feed.fail(Failure())
+            feed.fail(error)
             return
         except CancelledError:
             raise
-        except Exception:  # noqa: BLE001 - `speak` raises it again, where somebody looks
-            feed.fail(Failure())
+        except Exception as error:  # noqa: BLE001 - `speak` raises it again, where somebody looks
+            feed.fail(error)
             return
         m.llm_latency.labels("llm", "success", llm.model).observe(self._clock.seconds() - begun)
         feed.end()

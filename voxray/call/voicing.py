@@ -1,4 +1,4 @@
-"""Speech as a provider makes it -> bytes as the wire wants them. The path is chosen when the format is known."""
+"""Speech as a provider makes it -> bytes as the wire wants them; the path is chosen by the format."""
 
 from __future__ import annotations
 

@@ -1,0 +1,128 @@
+"""The daemon as Twisted's application framework sees it: what is started, in which order, and stopped."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from voxray.call.call import Exchange
+from voxray.call.registry import Registry
+from voxray.errors import ConfigError, ProviderError
+from voxray.http import HttpClient
+from voxray.lag import LagProbe
+from voxray.worker import ThreadWorker
+
+
+class Startable(Protocol):
+    """Providers, and the voice activity model."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the service holds; `tap.makeService` makes it."""
+
+    exchange: Exchange
+    registry: Registry
+    site: Any
+    listener: socket.socket
+    startables: Sequence[Startable]
+    worker: ThreadWorker
+    http: HttpClient
+    phrases: Sequence[str]
+    warnings: Sequence[str]
+    where: str
+
+
+class Daemon(Service):
+    """Engines first, then the door; the door first, then the calls, then the engines."""
+
+    log = Logger()
+
+    def __init__(self, parts: Parts, reactor: Any) -> None:
+        self._parts = parts
+        self._reactor = reactor
+        self._port: IListeningPort | None = None
+        self._lag = LagProbe(reactor, parts.exchange.metrics.reactor_lag.observe)
+        self._starting: Deferred[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a call would be answered now."""
+        return self._port is not None
+
+    def startService(self) -> None:
+        super().startService()
+        for warning in self._parts.warnings:
+            self.log.warn("configuration: {warning}", warning=warning)
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._cannot_start)
+
+    async def _start(self) -> None:
+        parts = self._parts
+        for startable in parts.startables:
+            await startable.start()
+        await self._greetings()
+        self._port = self._reactor.adoptStreamPort(parts.listener.fileno(), parts.listener.family, parts.site)
+        parts.listener.close()  # the reactor has its own copy
+        parts.exchange.metrics.up.set(1)
+        self._lag.start()
+        gc.collect()
+        gc.freeze()  # what is here now stays: leave it out of every later collection
+        self.log.info("answering on {where}", where=parts.where)
+
+    async def _greetings(self) -> None:
+        """Local voices take a moment; a vendor's may take long, so nobody waits for those."""
+        parts = self._parts
+        making = Deferred.fromCoroutine(parts.exchange.phrases.prepare(parts.phrases))
+        making.addErrback(lambda failure: self.log.failure("fixed phrases failed", failure))
+        if parts.exchange.providers.tts.name in ("local", "scripted"):
+            await making
+
+    def _cannot_start(self, failure: Failure) -> None:
+        """One line, and exit status 1."""
+        if failure.check(ProviderError, ConfigError):
+            sys.stderr.write(f"voxray: {failure.getErrorMessage()}\n")
+        else:
+            self.log.failure("the daemon cannot start", failure)
+        sys.stderr.flush()
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._reactor.stop()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        parts = self._parts
+        if self._starting is not None and not self._starting.called:
+            self._starting.cancel()
+        parts.exchange.metrics.up.set(0)
+        self._lag.stop()
+        if self._port is not None:
+            port, self._port = self._port, None
+            await _maybe(port.stopListening())
+        parts.registry.abort_all(1001, "shutdown")
+        await parts.http.close()
+        for startable in reversed(parts.startables):
+            await startable.stop()
+        await parts.worker.stop()
+
+
+async def _maybe(result: object) -> None:
+    if isinstance(result, Deferred):
+        await result
