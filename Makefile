@@ -44,14 +44,17 @@ coverage: dev ## the test suite once more, with line and branch coverage
 	@$(BIN)/coverage report
 
 lint: dev ## format, style, types, import contracts, sizes, the reactor's rules
-	@$(BIN)/ruff format --check $(CODE)
-	@$(BIN)/ruff check $(CODE)
-	@$(BIN)/mypy
-	@$(BIN)/mypy scripts
-	@$(BIN)/lint-imports --config setup.cfg --no-cache
-	@$(BIN)/python scripts/check_reactor.py voxray
-	@$(BIN)/python scripts/check_sizes.py voxray
-	@$(BIN)/python scripts/diagrams.py --check
+	@failed=; \
+	check() { echo "-- $$*"; "$(BIN)/$$@" || failed="$$failed $$*;"; }; \
+	check ruff format --check --quiet $(CODE); \
+	check ruff check $(CODE); \
+	check mypy; \
+	check mypy scripts; \
+	check lint-imports --config setup.cfg --no-cache --no-logo; \
+	check python scripts/check_reactor.py voxray; \
+	check python scripts/check_sizes.py voxray; \
+	check python scripts/diagrams.py --check; \
+	if [ -n "$$failed" ]; then echo; echo "lint failed:$$failed"; exit 1; fi; echo "lint: all is well"
 
 format: dev ## let ruff rewrite the sources
 	@$(BIN)/ruff check --fix $(CODE)
