@@ -28,6 +28,8 @@ _QUOTA = frozenset(
 _BUSY = frozenset({"server_error", "server_is_overloaded", "slow_down", "queue_exceeded", "overloaded_error"})
 # Parameters that hold what the caller or the owner said; a complaint about them may repeat it.
 _OURS = frozenset({"", "messages", "input", "prompt", "file", "instructions", "tools"})
+# Complaints about load, limits and bills, not about what was sent.
+_NOT_OUR_WORDS = frozenset({ErrorKind.OVERLOADED, ErrorKind.RATE, ErrorKind.QUOTA, ErrorKind.TIMEOUT})
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _KEY = re.compile(r"\b(?:sk|gsk|pk|xai|csk)[-_][^\s\"',]*|Bearer\s+\S+", re.IGNORECASE)
 
@@ -37,8 +39,9 @@ def explain(status: int, body: bytes) -> tuple[ErrorKind, str]:
     if 300 <= status < 400:
         return ErrorKind.BAD_ANSWER, f"HTTP {status}: redirects are not followed"
     error = error_in(_parsed(body))
-    words = _words(status, error)
-    return _kind(status, error), f"HTTP {status}: {words}" if words else f"HTTP {status}"
+    kind = _kind(status, error)
+    words = _words(kind, status, error)
+    return kind, f"HTTP {status}: {words}" if words else f"HTTP {status}"
 
 
 def explain_event(event: dict[str, Any]) -> tuple[ErrorKind, str] | None:
@@ -48,7 +51,7 @@ def explain_event(event: dict[str, Any]) -> tuple[ErrorKind, str] | None:
         return None
     status = event.get("status_code")
     kind = _kind(status if isinstance(status, int) else 0, error)
-    return kind, _words(0, error) or "an error without words"
+    return kind, _words(kind, 0, error) or "an error without words"
 
 
 def error_in(answer: Any) -> dict[str, Any] | None:
@@ -80,19 +83,19 @@ def _kind(status: int, error: dict[str, Any] | None) -> ErrorKind:
     return ErrorKind.AUTH if "invalid_api_key" in names else ErrorKind.BAD_ANSWER
 
 
-def _words(status: int, error: dict[str, Any] | None) -> str:
+def _words(kind: ErrorKind, status: int, error: dict[str, Any] | None) -> str:
     if error is None:
         return ""
     parts = [_clean(error.get(key), 60) for key in ("code", "type", "param")]
-    if not _may_quote_us(status, error):
+    if not _may_quote_us(kind, status, error):
         parts.append(_clean(error.get("message"), MAX_WORDS))
     return ", ".join(dict.fromkeys(part for part in parts if part))[:MAX_WORDS]
 
 
-def _may_quote_us(status: int, error: dict[str, Any]) -> bool:
-    if status in (401, 403):
+def _may_quote_us(kind: ErrorKind, status: int, error: dict[str, Any]) -> bool:
+    if kind is ErrorKind.AUTH:
         return True  # OpenAI repeats the key, only partly masked
-    if status in (402, 404, 408, 429) or status >= 500:
+    if kind in _NOT_OUR_WORDS or status == 404:
         return False
     param = error.get("param")
     return re.split(r"[.\[]", param if isinstance(param, str) else "")[0] in _OURS

@@ -77,12 +77,13 @@ class EventReader:
         return whole or b":"  # a long line is a comment, not the blank line that ends an event
 
     def _line(self, line: bytes) -> Event | None:
+        too_long = len(line) > self._max
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(_BOM)
         if not line:
             return self._dispatch()
-        if len(line) > self._max:
+        if too_long:
             self._too_big = True
             return None
         field, _, value = line.partition(b":")
