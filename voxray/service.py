@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -59,6 +59,7 @@ class Daemon(Service):
         self._port: IListeningPort | None = None
         self._lag = LagProbe(reactor, parts.exchange.metrics.reactor_lag.observe)
         self._starting: Deferred[None] | None = None
+        self._preparing: Deferred[None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -88,13 +89,21 @@ class Daemon(Service):
     async def _greetings(self) -> None:
         """Local voices take a moment; a vendor's may take long, so nobody waits for those."""
         parts = self._parts
-        making = Deferred.fromCoroutine(parts.exchange.phrases.prepare(parts.phrases))
-        making.addErrback(lambda failure: self.log.failure("fixed phrases failed", failure))
+        making = parts.exchange.phrases.prepare(parts.phrases)
         if parts.exchange.providers.tts.name in ("local", "scripted"):
             await making
+            return
+        self._preparing = Deferred.fromCoroutine(making)
+        self._preparing.addErrback(self._unless_cancelled, "fixed phrases failed")
+
+    def _unless_cancelled(self, failure: Failure, text: str) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure(text, failure)
 
     def _cannot_start(self, failure: Failure) -> None:
         """One line, and exit status 1."""
+        if failure.check(CancelledError):
+            return  # stopped while starting
         if failure.check(ProviderError, ConfigError):
             sys.stderr.write(f"voxray: {failure.getErrorMessage()}\n")
         else:
@@ -109,8 +118,9 @@ class Daemon(Service):
 
     async def _stop(self) -> None:
         parts = self._parts
-        if self._starting is not None and not self._starting.called:
-            self._starting.cancel()
+        for beginning in (self._starting, self._preparing):
+            if beginning is not None:
+                beginning.cancel()
         parts.exchange.metrics.up.set(0)
         self._lag.stop()
         if self._port is not None:
