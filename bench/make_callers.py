@@ -279,7 +279,7 @@ def main(root: Path) -> None:
         shelf.put(id, text, "statement", "dickens", at_rate(cut, rate, 16000), 16000)
     put_synthetic(shelf)
     index = {
-        "_comment": "Recorded callers; origins and licences are in LICENSES.md. Made by bench/make_callers.py.",
+        "_comment": "Recorded callers, made by bench/make_callers.py. Origins, licences: LICENSES.md.",
         "dialogues": {
             "appointment": ["your-hours", "monday-at-ten", "juliet", "this-is-correct", "thank-you-goodbye"]
         },

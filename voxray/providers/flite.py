@@ -85,7 +85,9 @@ class Flite:
     def _register(self, voice: str) -> int:
         if voice not in VOICES:
             names = ", ".join(VOICES)
-            raise ProviderError("local", ErrorKind.UNAVAILABLE, f"no flite voice {voice!r}; there are {names}")
+            raise ProviderError(
+                "local", ErrorKind.UNAVAILABLE, f"no flite voice {voice!r}; there are {names}"
+            )
         name = VOICES[voice]
         try:
             register = getattr(ctypes.CDLL(f"libflite_{name}.so.1"), f"register_{name}")
