@@ -99,6 +99,7 @@ class SimulatedCall:
         parameters: Mapping[str, str] | None = None,
         noise: Noise | None = None,
         max_secs: float = 600.0,
+        on_line: Callable[[Turn], None] | None = None,
         on_turn: Callable[[Turn], None] | None = None,
     ) -> None:
         self.result = CallResult(ids, [])
@@ -112,7 +113,8 @@ class SimulatedCall:
         self.parameters = dict(parameters or {})  # the answer's, sent in `start`
         self._noise = noise or Noise()
         self._max_secs = max_secs
-        self._on_turn = on_turn
+        self._on_line = on_line  # told of a turn when the caller begins to speak
+        self._on_turn = on_turn  # and when it is over
         self._measure = Measure()
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock  # type: ignore[assignment]  # Clock is all it uses
@@ -261,6 +263,8 @@ class SimulatedCall:
             self._line = step.audio or _SILENCE
             self._measure.line_began(step, now)
         self._tell(before)
+        if self._on_line is not None:
+            self._on_line(self._measure.turn)
 
     def _tell(self, turn: Turn) -> None:
         if self._on_turn is not None:

@@ -35,7 +35,7 @@ class Screen:
         self._quiet = quiet
         self._stream = stream or sys.stdout
 
-    def line(self, text: str = "") -> None:
+    def tell(self, text: str = "") -> None:
         if not self._quiet:
             self.always(text)
 
@@ -43,12 +43,15 @@ class Screen:
         self._stream.write(text + "\n")
         self._stream.flush()
 
+    def line(self, call: int, turn: Turn) -> None:
+        """Nothing yet: a turn is printed in one line, when it is over."""
+
     def turn(self, call: int, turn: Turn) -> None:
-        self.line(f"{self._which(call)}{turn.began:6.1f} s  {report.turn_line(turn)}")
+        self.tell(f"{self._which(call)}{turn.began:6.1f} s  {report.turn_line(turn)}")
 
     def ended(self, call: int, result: CallResult) -> None:
         how = report.ENDINGS.get(result.ended_by, result.ended_by)
-        self.line(f"{self._which(call)}{result.duration_secs:6.1f} s  {how}")
+        self.tell(f"{self._which(call)}{result.duration_secs:6.1f} s  {how}")
 
     def _which(self, call: int) -> str:
         return f"call {call:<4}" if self._calls > 1 else ""
@@ -89,8 +92,8 @@ async def _calls(
     if options.rest_port is not None:
         switchboard = Switchboard(plan.target.account_sid, plan.target.auth_token)
         port = await listen(reactor, switchboard, options.rest_port)
-        screen.line(f"Twilio's REST API: http://127.0.0.1:{port.getHost().port}")
-    screen.line(f"calling {plan.target.url}")
+        screen.tell(f"Twilio's REST API: http://127.0.0.1:{port.getHost().port}")
+    screen.tell(f"calling {plan.target.url}")
     try:
         return await run(reactor, plan, engines, screen, switchboard)
     finally:
@@ -101,17 +104,17 @@ async def _calls(
 def _report(options: argparse.Namespace, plan: Plan, judged: Sequence[Judged], screen: Screen) -> bool:
     """Prints, writes the files; whether anything failed."""
     results = [each.result for each in judged if each.result is not None]
-    screen.line()
+    screen.tell()
     if len(results) == 1:
-        screen.line(report.turn_table(results[0]))
-        screen.line()
+        screen.tell(report.turn_table(results[0]))
+        screen.tell()
     for line in report.summary_lines(results) if results else ():
-        screen.line(line)
+        screen.tell(line)
     for number, each in enumerate(judged, 1):
         for failure in each.failures:
             screen.always(f"FAILED{f' call {number}' if plan.calls > 1 else ''}: {failure}")
     failed = any(each.failures for each in judged)
-    screen.line("failed" if failed else "ok")
+    screen.tell("failed" if failed else "ok")
     _files(options, plan, judged)
     return failed
 

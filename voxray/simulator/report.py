@@ -41,10 +41,10 @@ def turn_line(turn: Turn) -> str:
         return f"greeting     after {_ms(turn.latency_ms)}, {_length(turn)}"
     who = {Do.BARGE_IN: "barged in", Do.BACKCHANNEL: "back-channel", Do.DTMF: "pressed"}
     said = f"{who.get(turn.step.do, 'said'):12} {turn.said!r}"
-    return f"{said}: {', '.join(_outcome(turn))}"
+    return f"{said}: {', '.join(outcome(turn))}"
 
 
-def _outcome(turn: Turn) -> list[str]:
+def outcome(turn: Turn) -> list[str]:
     parts: list[str] = []
     if turn.clear_ms is not None:
         parts.append(f"cleared after {_ms(turn.clear_ms)}")

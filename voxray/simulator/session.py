@@ -28,9 +28,14 @@ from voxray.simulator.webhook import WebhookFailed
 class Listener(Protocol):
     """Told what happens while it happens; `call` counts from 1."""
 
-    def turn(self, call: int, turn: Turn) -> None: ...
+    def line(self, call: int, turn: Turn) -> None:
+        """The caller begins to speak."""
 
-    def ended(self, call: int, result: CallResult) -> None: ...
+    def turn(self, call: int, turn: Turn) -> None:
+        """A turn is over."""
+
+    def ended(self, call: int, result: CallResult) -> None:
+        """The call is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ async def _one(
         patience=plan.patience,
         noise=Noise(noise),
         max_secs=plan.max_secs,
+        on_line=lambda turn: listener.line(number + 1, turn),
         on_turn=lambda turn: listener.turn(number + 1, turn),
     )
     try:

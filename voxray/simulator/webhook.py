@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from twisted.internet import error
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectError, TimeoutError
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -79,7 +80,13 @@ class _Collector(Protocol):
 
 
 async def post_webhook(
-    reactor: Any, url: str, form: Mapping[str, str], *, signed_as: str, auth_token: str
+    reactor: Any,
+    url: str,
+    form: Mapping[str, str],
+    *,
+    signed_as: str,
+    auth_token: str,
+    timeout_secs: float = WEBHOOK_TIMEOUT_SECS,
 ) -> bytes:
     """Posts the form as Twilio does; the body of a 200 answer. Raises WebhookFailed."""
     headers = Headers(
@@ -94,10 +101,12 @@ async def post_webhook(
     agent = Agent(reactor, connectTimeout=WEBHOOK_TIMEOUT_SECS)  # type: ignore[no-untyped-call]
     asked = agent.request(b"POST", url.encode("ascii"), headers, _Form(urlencode(form).encode("ascii")))
     try:
-        response = await asked.addTimeout(WEBHOOK_TIMEOUT_SECS, reactor)
-        body = await _body(response).addTimeout(WEBHOOK_TIMEOUT_SECS, reactor)
-    except (ConnectError, ResponseFailed, TimeoutError) as error:
-        raise WebhookFailed(f"{url}: {_reason(error)}") from None
+        response = await asked.addTimeout(timeout_secs, reactor)
+        body = await _body(response).addTimeout(timeout_secs, reactor)
+    except (error.ConnectError, error.TimeoutError, error.DNSLookupError, ResponseFailed) as failed:
+        raise WebhookFailed(f"{url}: {_reason(failed)}") from None
+    except TookTooLong:
+        raise WebhookFailed(f"{url}: no answer within {timeout_secs:g} s") from None
     if response.code != 200:
         raise WebhookFailed(f"{url} answered {response.code}{_excerpt(body)}")
     return body
@@ -109,10 +118,10 @@ def _body(response: IResponse) -> Deferred[bytes]:
     return done
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ResponseFailed) and error.reasons:
-        return str(error.reasons[0].value)
-    return str(error) or type(error).__name__
+def _reason(failed: Exception) -> str:
+    if isinstance(failed, ResponseFailed) and failed.reasons:
+        return str(failed.reasons[0].value)
+    return str(failed) or type(failed).__name__
 
 
 def _excerpt(body: bytes) -> str:
