@@ -117,7 +117,7 @@ def odd_frames(draw: Any) -> bytes:
         fin=draw(st.booleans()),
         mask=draw(st.one_of(st.none(), masks)),
         rsv=draw(st.sampled_from([0, 0, 0, 1, 4])),
-        minimal=draw(st.booleans()),
+        length_bits=draw(st.sampled_from([0, 0, 16, 64])),
     )
 
 
@@ -131,6 +131,7 @@ pieces = st.one_of(
     st.builds(frame, ascii_text, mask=masks),
     st.builds(frame, ascii_text, mask=masks),
     sizes.map(lambda size: frame(b"a" * size)),
+    sizes.map(lambda size: frame(b"a" * size, length_bits=64)),
     st.builds(frame, any_text),
     st.builds(frame, st.binary(max_size=50)),
     st.builds(frame, st.binary(max_size=200), st.just(BINARY)),
@@ -165,6 +166,14 @@ class DifferentialTests(SynchronousTestCase):
         """Bytes that are no WebSocket at all end the same way."""
         reads = cut(data, sizes)
         self.assertEqual(run(Fast, reads), run(Plain, reads))
+
+    def test_64_bit_lengths(self) -> None:
+        """Frames of 64 KiB and more, whole or in pieces, beside small ones."""
+        data = frame(b"b" * 65_536) + frame(b"small") + frame(b"c" * 127)
+        for sizes in ([], [9, 4], [70_000]):
+            reads = cut(data, sizes)
+            self.assertEqual(run(Fast, reads, 65_536), run(Plain, reads, 65_536))
+            self.assertEqual([len(payload) for _, payload in run(Fast, reads, 65_536)[0]], [65_536, 5, 127])
 
     def test_every_cut_of_two_messages(self) -> None:
         """Two plain messages arrive whole wherever the stream is cut in two."""

@@ -29,15 +29,15 @@ def frame(
     mask: bytes | None = b"\x12\x34\x56\x78",
     rsv: int = 0,
     declared: int | None = None,
-    minimal: bool = True,
+    length_bits: int = 0,
 ) -> bytes:
-    """One client frame; `declared` lies about the length, `mask=None` breaks the rule."""
+    """One client frame; `declared` lies about its length; no mask, or too many `length_bits`, break a rule."""
     size = len(payload) if declared is None else declared
     first = (0x80 if fin else 0) | rsv << 4 | opcode
     masked = 0 if mask is None else 0x80
-    if size < 126 and minimal:
+    if size < 126 and not length_bits:
         head = struct.pack("!BB", first, masked | size)
-    elif size < 65_536:
+    elif size < 65_536 and length_bits < 64:
         head = struct.pack("!BBH", first, masked | 126, size)
     else:
         head = struct.pack("!BBQ", first, masked | 127, size)

@@ -95,14 +95,16 @@ class FastTextProtocol(WebSocketServerProtocol):
         while end - position >= 6 and data[position] == _FINAL_TEXT:
             length = data[position + 1] - _MASKED
             start = position + 6
-            if length == _LENGTH_16:
+            if length >= _LENGTH_16:
+                if length > _LENGTH_16:
+                    break  # a 64 bit length
                 length = data[position + 2] << 8 | data[position + 3]
                 start += 2
                 if length < _LENGTH_16:
                     break  # not minimal: an error, and Autobahn's to answer
             stop = start + length
             if not 0 <= length <= limit or stop > end:
-                break  # unmasked, 64-bit length, too long, or not all here
+                break  # unmasked, too long, or not all here
             payload = unmask(data, start, length)
             if not payload.isascii():
                 break
