@@ -1,0 +1,358 @@
+"""A whole call: socket frames in, packets out, with the energy detector, fake providers and a fake clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import wave
+from pathlib import Path
+
+import numpy as np
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+import voxray
+from tests.fakes import FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
+from voxray.audio.g711 import linear_to_ulaw
+from voxray.audio.resample import resampled
+from voxray.call.call import STOP_AFTER_HANGUP_SECS, Call, Exchange
+from voxray.call.metronome import Metronome
+from voxray.call.phrases import PhraseBook
+from voxray.call.registry import ANNOUNCED_SECS, Registry
+from voxray.errors import CarrierError
+from voxray.frames import (
+    ULAW_8K,
+    Audio,
+    Dtmf,
+    EndCall,
+    IncomingCall,
+    Mark,
+    StreamStarted,
+    StreamStopped,
+    TextDelta,
+)
+from voxray.interfaces import CallControl, Providers
+from voxray.metrics import Metrics
+from voxray.settings import (
+    AgentSettings,
+    CallSettings,
+    LogSettings,
+    MediaSettings,
+    ProviderSettings,
+    ServerSettings,
+    Settings,
+    StageSettings,
+    TurnSettings,
+)
+from voxray.turns.vad import EnergyVoiceActivity
+
+RNG = np.random.default_rng(1)
+QUIET = [linear_to_ulaw((RNG.standard_normal(160) * 20).astype(np.int16)) for _ in range(50)]
+
+
+CALLERS = Path(voxray.__file__).parent / "data" / "callers"
+
+
+def human(name: str) -> list[bytes]:
+    """A recorded caller, as 20 ms packets."""
+    with wave.open(str(CALLERS / f"{name}.wav")) as recording:
+        pcm = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
+        payload = linear_to_ulaw(resampled(pcm, recording.getframerate(), 8000))
+    return [payload[i : i + 160] for i in range(0, len(payload) - 159, 160)]
+
+
+class FakeControl:
+    """The carrier's REST API."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.hung_up: list[str] = []
+        self.error = error
+
+    async def hang_up(self, call_sid: str) -> None:
+        self.hung_up.append(call_sid)
+        if self.error is not None:
+            raise self.error
+
+
+def make_settings(**agent: object) -> Settings:
+    stage = StageSettings("scripted")
+    return Settings(
+        server=ServerSettings(),
+        providers=ProviderSettings(stage, stage, stage),
+        turns=TurnSettings(eager_transcription=False),
+        agent=AgentSettings(**{"greeting": "Hello there.", "goodbye": "Bye.", **agent}),  # type: ignore[arg-type]
+        media=MediaSettings(),
+        calls=CallSettings(carrier="twilio"),
+        logs=LogSettings(),
+    )
+
+
+class Line:
+    """A registry with one telephone line to it."""
+
+    def __init__(
+        self,
+        *replies: list[object],
+        control: CallControl | None = None,
+        max_calls: int = 10,
+        settings: Settings | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(100)
+        self.settings = settings or make_settings()
+        self.stt, self.llm, self.tts = FakeTranscriber(), FakeModel(*replies), FakeSynthesizer()
+        self.metrics = Metrics()
+        phrases = PhraseBook(self.tts, ULAW_8K)
+        exchange = Exchange(
+            settings=self.settings,
+            providers=Providers(self.stt, self.llm, self.tts),
+            phrases=phrases,
+            activity=EnergyVoiceActivity(),
+            control=control,
+            clock=self.clock,
+            beat=Metronome(self.clock, 0.02),
+            metrics=self.metrics,
+        )
+        self.registry = Registry(
+            max_calls=max_calls,
+            carrier="twilio",
+            make_call=lambda info, wire, sink, ended: Call(info, wire, sink, exchange, ended),
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self._quiet = 0
+
+    def dial(self, call_sid: str = "CA" + "1" * 32) -> tuple[Call, RecordingSink]:
+        sink = RecordingSink()
+        started = StreamStarted("MZ1", call_sid, "AC1", ULAW_8K, {"from": "+15550001"})
+        call = self.registry.open(started, sink)
+        assert call is not None
+        return call, sink
+
+    def hear(self, call: Call, packets: list[bytes]) -> None:
+        """Packets in real time."""
+        for packet in packets:
+            self.clock.advance(0.02)
+            call.receive(Audio(packet))
+
+    def silence(self, call: Call, secs: float) -> None:
+        for _ in range(round(secs / 0.02)):
+            self._quiet += 1
+            self.hear(call, [QUIET[self._quiet % len(QUIET)]])
+
+
+class CallTests(SynchronousTestCase):
+    def line(self, *replies: list[object], **options: object) -> Line:
+        line = Line(*replies, **options)  # type: ignore[arg-type]
+        self.addCleanup(line.registry.abort_all, 1001, "test over")
+        return line
+
+    def test_greeting_turn_and_hang_up(self) -> None:
+        """Greeted, understood, answered, ended by the agent through the carrier's REST API."""
+        control = FakeControl()
+        line = self.line([TextDelta("Goodbye then."), EndCall("agent")], control=control)
+        call, sink = line.dial()
+        line.silence(call, 1.0)
+        self.assertEqual(line.tts.said, ["Hello there."])
+        line.hear(call, human("dickens-wisdom"))
+        line.silence(call, 0.8)
+        [(utterance, _)] = line.stt.asked
+        self.assertTrue(1_200 < utterance.end_ms - utterance.start_ms < 1_670)
+        line.stt.answer("That is all, thank you.")
+        line.silence(call, 0.5)
+        self.assertEqual(control.hung_up, ["CA" + "1" * 32])
+        self.assertIsNone(sink.closed)
+        call.receive(StreamStopped())
+        self.assertEqual(len(line.registry), 0)
+        ended = line.metrics.registry.get_sample_value("voxray_calls_ended_total", {"reason": "agent"})
+        self.assertEqual(ended, 1)
+
+    def test_the_socket_is_closed_if_no_stop_follows(self) -> None:
+        """A hang-up that the carrier accepted, and then nothing: we close after five seconds."""
+        line = self.line([TextDelta("Bye."), EndCall()], control=FakeControl())
+        call, sink = line.dial()
+        call.receive(Dtmf("1"))
+        call.receive(Dtmf("#"))
+        line.silence(call, 1.0)
+        self.assertIsNone(sink.closed)
+        line.clock.advance(STOP_AFTER_HANGUP_SECS)
+        self.assertEqual(sink.closed, (1000, "hang-up"))
+
+    def test_without_credentials_the_socket_is_closed(self) -> None:
+        """Nothing follows `<Connect>`, so that ends the call too."""
+        line = self.line([TextDelta("Bye."), EndCall()])
+        call, sink = line.dial()
+        call.receive(Dtmf("1"))
+        call.receive(Dtmf("#"))
+        line.silence(call, 1.0)
+        self.assertEqual(sink.closed, (1000, "hang-up"))
+
+    def test_the_carrier_refuses_to_hang_up(self) -> None:
+        """Then too."""
+        line = self.line([TextDelta("Bye."), EndCall()], control=FakeControl(CarrierError("twilio", "500")))
+        call, sink = line.dial()
+        call.receive(Dtmf("1"))
+        call.receive(Dtmf("#"))
+        line.silence(call, 1.0)
+        self.assertEqual(sink.closed, (1000, "hang-up"))
+
+    def test_the_longest_call(self) -> None:
+        """Goodbye, then the hang-up, whatever the caller does."""
+        line = self.line(settings=make_settings(max_call_secs=3.0), control=(control := FakeControl()))
+        call, _ = line.dial()
+        line.silence(call, 5.0)
+        self.assertEqual(line.tts.said[-1], "Bye.")
+        self.assertEqual(len(control.hung_up), 1)
+
+    def test_the_caller_hangs_up_in_the_middle(self) -> None:
+        """Everything is cancelled at once; no timer is left; a second end changes nothing."""
+        line = self.line([TextDelta("One two three four five six seven.")])
+        call, sink = line.dial()
+        call.receive(Dtmf("1"))
+        call.receive(Dtmf("#"))
+        line.silence(call, 0.2)
+        call.receive(StreamStopped())
+        call.disconnected("caller_hangup")
+        sent = len(sink.sent)
+        line.clock.pump([0.02] * 100)
+        self.assertEqual(len(sink.sent), sent)
+        self.assertEqual(line.clock.getDelayedCalls(), [])
+        self.assertEqual(len(line.registry), 0)
+
+    def test_a_barge_in(self) -> None:
+        """The caller speaks over a long answer: clear goes out within 300 ms of their first packet."""
+        line = self.line([TextDelta("one two three four five six seven eight nine ten eleven twelve.")])
+        call, sink = line.dial()
+        line.silence(call, 1.0)
+        call.receive(Dtmf("1"))
+        call.receive(Dtmf("#"))
+        line.silence(call, 0.4)
+        before = len(sink.sent)
+        line.hear(call, human("dickens-wisdom")[8:25])  # from the first sound on: the file has a margin
+        self.assertIn("clear", sink.kinds()[before:])
+        self.assertEqual(sink.kinds()[-1], "clear")
+
+    def test_a_stalled_stream_ends_the_turn(self) -> None:
+        """Audio stops in the middle of a word: after five seconds what there is gets transcribed."""
+        line = self.line()
+        call, _ = line.dial()
+        line.silence(call, 1.0)
+        line.hear(call, human("dickens-wisdom")[:50])
+        self.assertEqual(line.stt.asked, [])
+        line.clock.pump([0.1] * 60)
+        self.assertEqual(len(line.stt.asked), 1)
+
+    def test_a_long_monologue_is_transcribed_in_pieces(self) -> None:
+        """Twenty seconds without a pause: pieces of at most eight, one turn, every word once and in order."""
+        line = self.line([TextDelta("I see.")])
+        call, _ = line.dial()
+        line.silence(call, 1.0)
+        line.hear(call, human("dickens-heaven")[5:-8] * 14)
+        line.silence(call, 1.0)
+        pieces = [u for u, _ in line.stt.asked]
+        self.assertGreaterEqual(len(pieces), 3)
+        self.assertTrue(all(u.end_ms - u.start_ms <= 8_100 for u in pieces))
+        for before, after in itertools.pairwise(pieces):
+            self.assertEqual(before.end_ms, after.start_ms)
+        self.assertTrue(all(len(u.payload) <= 8 * 10_000 for u in pieces))
+        for i in range(len(pieces)):
+            line.stt.answer(f"part {i}")
+        line.clock.pump([0] * 5)
+        self.assertEqual(line.llm.asked[0][-1].text, " ".join(f"part {i}" for i in range(len(pieces))))
+
+    def test_audio_is_not_kept_for_ever(self) -> None:
+        """Five minutes of silence leave seconds of audio in memory."""
+        line = self.line()
+        call, _ = line.dial()
+        line.silence(call, 300.0)
+        self.assertLess(len(call._ear._memory), 8 * 4000)
+
+    def test_marks_reach_the_pacer(self) -> None:
+        """An echoed mark is counted as returned."""
+        line = self.line()
+        call, sink = line.dial()
+        line.silence(call, 1.0)
+        call.receive(Mark(sink.marks[0]))
+        self.assertEqual(call._pacer.counts.marks_returned, 1)
+
+
+class RegistryTests(SynchronousTestCase):
+    def test_admission_is_exact(self) -> None:
+        """Two lines, two calls; the third is refused and counted, and fits once one has ended."""
+        line = Line(max_calls=2)
+        first, _ = line.dial("CA1")
+        line.dial("CA2")
+        self.assertFalse(line.registry.admits())
+        started = StreamStarted("MZ3", "CA3", "AC1", ULAW_8K)
+        self.assertIsNone(line.registry.open(started, RecordingSink()))
+        refused = line.metrics.registry.get_sample_value(
+            "voxray_calls_refused_total", {"reason": "max_calls"}
+        )
+        self.assertEqual(refused, 1)
+        first.receive(StreamStopped())
+        self.assertTrue(line.registry.admits())
+        line.registry.abort_all(1001, "test over")
+
+    def test_the_webhook_knows_who_calls(self) -> None:
+        """Numbers of the webhook beat those of the stream, which anybody may have written."""
+        line = Line()
+        line.registry.announce(IncomingCall("CA9", "+4930123", "+4930999"))
+        call, _ = line.dial("CA9")
+        self.assertEqual((call.info.from_number, call.info.to_number), ("+4930123", "+4930999"))
+        other, _ = line.dial("CA8")
+        self.assertEqual(other.info.from_number, "+15550001")
+        line.registry.abort_all(1001, "test over")
+
+    def test_announcements_do_not_pile_up(self) -> None:
+        """Webhooks whose stream never comes are forgotten."""
+        line = Line()
+        for i in range(5000):
+            line.registry.announce(IncomingCall(f"CA{i}", "", ""))
+        self.assertLessEqual(len(line.registry._announced), 2000)
+        line.clock.advance(ANNOUNCED_SECS + 1)
+        line.registry.announce(IncomingCall("CAx", "", ""))
+        self.assertEqual(len(line.registry._announced), 1)
+
+    def test_abort_all(self) -> None:
+        """The daemon goes: every socket is closed with 1001 and nothing is left."""
+        line = Line()
+        lines = [line.dial(f"CA{i}") for i in range(3)]
+        line.registry.abort_all(1001, "shutdown")
+        self.assertEqual([sink.closed for _, sink in lines], [(1001, "shutdown")] * 3)
+        self.assertEqual(len(line.registry), 0)
+        line.clock.advance(1)
+        self.assertEqual(line.clock.getDelayedCalls(), [])
+
+
+class MetronomeTests(SynchronousTestCase):
+    def test_one_faulty_member_does_not_stop_the_others(self) -> None:
+        """It is logged and dropped."""
+        clock = Clock()
+        beats: list[float] = []
+        metronome = Metronome(clock, 0.02)
+
+        def faulty(now: float) -> None:
+            raise ValueError("bug")
+
+        metronome.join(faulty)
+        metronome.join(beats.append)
+        clock.pump([0.02] * 5)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(len(beats), 5)
+
+    def test_silent_without_members(self) -> None:
+        """Nobody joined: no timer."""
+        clock = Clock()
+        metronome = Metronome(clock, 0.02)
+        beat: list[float] = []
+        metronome.join(beat.append)
+        metronome.leave(beat.append)
+        clock.pump([0.02] * 3)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class SettingsTests(SynchronousTestCase):
+    def test_settings_are_frozen(self) -> None:
+        """Nobody changes them under a running call."""
+        with self.assertRaises(dataclasses.FrozenInstanceError):
+            make_settings().logs.level = "debug"  # type: ignore[misc]
