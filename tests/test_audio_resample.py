@@ -10,7 +10,7 @@ from scipy.signal import firwin, resample_poly
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxray.audio import g711
-from voxray.audio.resample import Resampler, _lowpass, resampled
+from voxray.audio.resample import Resampler, _lowpass, _plan, resampled
 
 RATIOS = [
     (src, dst)
@@ -121,6 +121,13 @@ class Streaming(SynchronousTestCase):
         """The filter is the one scipy designs from the same words."""
         expected = firwin(97, 0.95 / 3, window=("kaiser", 6.0))
         self.assertLess(np.abs(_lowpass(48, 0.95 / 3) - expected).max(), 1e-12)
+
+    def test_sums_are_exact(self) -> None:
+        """Why chunking changes no bit: taps are multiples of 2**-24, and no sum of products leaves float64."""
+        for ratio in RATIOS:
+            scaled = _plan(*ratio).matrices * 2.0**24
+            self.assertTrue(np.array_equal(scaled, np.rint(scaled)), ratio)
+            self.assertLess(np.abs(scaled).sum(axis=1).max() * 32_768, 2.0**53)
 
     def test_refused(self) -> None:
         """Rates that make no sense are refused when the resampler is made."""

@@ -236,6 +236,8 @@ class WhenTheyCome(SynchronousTestCase):
         """A mark that comes after the sentence went out is dropped, not spoken as a piece."""
         self.assertEqual(split(["What", "?", "!", " Yes", "."]), ["What?", "Yes."])
         self.assertEqual(split(["oh well", ".", "..", " Yes", "."]), ["oh well.", "Yes."])
+        self.assertEqual(split(["oh well", ".", "..", " go on", "."]), ["oh well.", "go on."])
+        self.assertEqual(split(["‘we go", ".", "’", " Then", " it", "."]), ["‘we go.", "Then it."])
 
     def test_several_in_one_delta(self) -> None:
         """One delta may hold many sentences."""
