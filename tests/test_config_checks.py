@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -167,6 +168,7 @@ class HostTests(Refusals):
         self.assertIn('write "127.0.0.1"', self.refused({"host": "http://127.0.0.1:8080"}))
         self.assertEqual(settings({"host": "[::1]"}).server.host, "::1")
 
+    @hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.text(max_size=40) | st.from_regex(r"https?://[a-z:/@.\[\]0-9]{0,12}"))
     def test_any_text(self, text: str) -> None:
         """What is offered instead is itself accepted, and never holds a scheme or slash."""
