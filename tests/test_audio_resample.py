@@ -123,7 +123,7 @@ class Streaming(SynchronousTestCase):
         self.assertLess(np.abs(_lowpass(48, 0.95 / 3) - expected).max(), 1e-12)
 
     def test_sums_are_exact(self) -> None:
-        """Why chunking changes no bit: taps are multiples of 2**-24, and no sum of products leaves float64."""
+        """Why chunking changes no bit: taps are multiples of 2**-24, no sum outgrows float64."""
         for ratio in RATIOS:
             scaled = _plan(*ratio).matrices * 2.0**24
             self.assertTrue(np.array_equal(scaled, np.rint(scaled)), ratio)

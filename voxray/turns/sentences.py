@@ -5,6 +5,9 @@ piece is given out with the delta that shows it is over. Models send words with 
 stop in "for you." is only certain with the next delta, except that an ordinary word before it can be no
 abbreviation, no number and no initial: then there is nothing to wait for.
 
+(OpenAI's tokenizers and their kin keep the stop of "jane.doe" with the letters after it. A model that
+sends it alone gets a pause in such a name.)
+
 How the text was cut on its way changes at most where the pieces end, never the words. Lengths are in
 characters.
 """
