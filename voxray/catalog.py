@@ -52,7 +52,7 @@ def _stt_openai(parts: Parts, stage: StageSettings) -> Transcriber:
 def _stt_local(parts: Parts, stage: StageSettings) -> Transcriber:
     from voxray.providers.local_stt import MoonshineTranscriber
 
-    return MoonshineTranscriber(parts.worker, stage.language)
+    return MoonshineTranscriber(parts.worker)
 
 
 def _stt_scripted(parts: Parts, stage: StageSettings) -> Transcriber:
@@ -68,9 +68,9 @@ def _llm_openai(parts: Parts, stage: StageSettings) -> ChatModel:
 
 
 def _llm_local(parts: Parts, stage: StageSettings) -> ChatModel:
-    from voxray.providers.local_llm import ScriptedAgent
+    from voxray.providers.local_llm import ReceptionistModel
 
-    return ScriptedAgent(parts.settings.agent.scenario_file, parts.clock)
+    return ReceptionistModel(parts.clock, parts.settings.agent.scenario_file)
 
 
 def _llm_scripted(parts: Parts, stage: StageSettings) -> ChatModel:
