@@ -222,6 +222,7 @@ async def place_call(
     except (ConnectError, DNSLookupError, SocketTimeout) as error:
         raise DialFailed(f"the media socket at {address.host}:{address.port}: {error}") from None
     finally:
+        call.hang_up("failed")  # nothing for a call that is over; the end of one that is being given up
         if switchboard is not None:
             switchboard.remove(ids.call_sid)
     return result

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 from collections import deque
@@ -19,7 +20,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.error import ConnectError, ProcessDone
+from twisted.internet.error import ConnectError, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -73,12 +74,20 @@ class _Child(ProcessProtocol):
             self._on_line(line.decode("utf-8", "replace"))
 
     def processEnded(self, reason: Failure) -> None:
-        clean = isinstance(reason.value, ProcessDone)
-        self.ended.callback("status 0" if clean else str(reason.value))
+        self.ended.callback(_how(reason.value))
+
+
+def _how(reason: BaseException | None) -> str:
+    """How a process ended, in three words."""
+    if isinstance(reason, ProcessTerminated) and reason.signal:
+        return signal.Signals(reason.signal).name
+    if isinstance(reason, ProcessTerminated):
+        return f"exit status {reason.exitCode}"
+    return "exit status 0"
 
 
 class Daemon:
-    """One `twistd -n voxray`. `died` fires with a DaemonFailed if it ends before `stop`."""
+    """One `twistd -n voxray`. `died` fires with a DaemonFailed (as its result) if it ends before `stop`."""
 
     def __init__(self, reactor: Any, on_event: Callable[[Event], None]) -> None:
         self._reactor = reactor
@@ -87,7 +96,7 @@ class Daemon:
         self._child = _Child(self._line)
         self._transport: Any = None
         self._over = ""
-        self.died: Deferred[None] = Deferred()
+        self.died: Deferred[DaemonFailed] = Deferred()
         self._stopping = False
 
     def start(self, config: Path, environment: Mapping[str, str], directory: Path) -> None:
@@ -140,8 +149,8 @@ class Daemon:
 
     def _ended(self, how: str) -> None:
         self._over = how
-        if not self._stopping and not self.died.called:
-            self.died.errback(Failure(self._failed(f"the daemon ended: {how}")))  # type: ignore[no-untyped-call]
+        if not self._stopping:
+            self.died.callback(self._failed(f"the daemon ended: {how}"))
 
     def _failed(self, what: str) -> DaemonFailed:
         lines = self.last_lines()

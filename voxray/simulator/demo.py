@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import react
@@ -61,10 +61,7 @@ class Stage:
         self.tell(f"\n{turn.began:6.1f} s  caller said    {turn.said!r}{how}")
 
     def turn(self, call: int, turn: Turn) -> None:
-        if turn.step is None:
-            self.tell(f"          at the ear     {report.turn_line(turn)}")
-        else:
-            self.tell(f"          at the ear     {', '.join(report.outcome(turn))}")
+        self.tell(f"          at the ear     {', '.join(report.outcome(turn))}")
 
     def ended(self, call: int, result: CallResult) -> None:
         self.tell(f"\n{result.duration_secs:6.1f} s  {report.ENDINGS.get(result.ended_by, result.ended_by)}")
@@ -133,7 +130,7 @@ async def _demo(reactor: Any, options: argparse.Namespace, stage: Stage) -> list
         await engines.stop()
         stopped: Any = rest.stopListening()
         await stopped
-    stage.tell(f"the daemon stopped ({how})")
+    stage.tell(f"        the daemon stopped ({how})")
     _write(options, stage, target, judged, reasons)
     if reasons:
         stage.tell(f"the end of the daemon's log:\n{daemon.last_lines()}")
@@ -146,10 +143,22 @@ async def _call(
     """One call; the daemon's death ends the wait for it."""
     plan = Plan(target, story.script(PACKAGE / "data" / "callers"), max_secs=120.0, transcribe=False)
     plan = await prepared(plan, engines)
-    stage.tell(f"calling {target.url}")
+    recorded = sum(bool(step.file) for step in plan.script.steps)
+    stage.tell(f"calling {target.url} with {recorded} recordings of {len(plan.script.steps)} lines")
     calling = Deferred.fromCoroutine(run(reactor, plan, engines, stage, switchboard))
-    daemon.died.addErrback(lambda failure: None if calling.called else calling.errback(failure))
-    (judged,) = await calling
+    deaths: list[DaemonFailed] = []
+
+    def died(failure: DaemonFailed) -> None:
+        deaths.append(failure)
+        calling.cancel()
+
+    daemon.died.addCallback(died)
+    try:
+        (judged,) = await calling
+    except CancelledError:
+        if deaths:
+            raise deaths[0] from None
+        raise
     return judged
 
 

@@ -36,15 +36,14 @@ def _ms(value: float | None) -> str:
 def turn_line(turn: Turn) -> str:
     """One turn in one line, once it is over."""
     if turn.step is None:
-        if turn.reply_began is None:
-            return "greeting     none"
-        return f"greeting     after {_ms(turn.latency_ms)}, {_length(turn)}"
+        return f"greeting     {', '.join(outcome(turn))}"
     who = {Do.BARGE_IN: "barged in", Do.BACKCHANNEL: "back-channel", Do.DTMF: "pressed"}
     said = f"{who.get(turn.step.do, 'said'):12} {turn.said!r}"
     return f"{said}: {', '.join(outcome(turn))}"
 
 
 def outcome(turn: Turn) -> list[str]:
+    """What came of a turn, as short phrases."""
     parts: list[str] = []
     if turn.clear_ms is not None:
         parts.append(f"cleared after {_ms(turn.clear_ms)}")
@@ -53,13 +52,14 @@ def outcome(turn: Turn) -> list[str]:
     if turn.cut_off:
         parts.append("CUT OFF: answered too early")
     elif turn.latency_ms is not None:
-        parts.append(f"answered after {_ms(turn.latency_ms)}")
-    if turn.reply_began is not None and turn.answers:
+        verb = "greeted" if turn.step is None else "answered"
+        parts.append(f"{verb} after {_ms(turn.latency_ms)}")
+    if turn.reply_began is not None and (turn.answers or turn.step is None):
         parts.append(_length(turn))
     if turn.gaps:
         parts.append(f"{len(turn.gaps)} gaps ({turn.gap_ms:.0f} ms)")
     parts += [f"PROBLEM: {each}" for each in turn.problems]
-    return parts or ["no answer"]
+    return parts or ["no greeting" if turn.step is None else "no answer"]
 
 
 def _length(turn: Turn) -> str:
@@ -68,12 +68,14 @@ def _length(turn: Turn) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns of text, the first row a heading; numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(cell == "-" or cell[:1].isdigit() for cell in column[1:]) for column in columns]
     lines = []
     for number, row in enumerate(rows):
         cells = [
-            cell.rjust(width) if cell[:1].isdigit() or cell == "-" else cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
         ]
         lines.append("  ".join(cells).rstrip())
         if number == 0:
@@ -87,7 +89,7 @@ def turn_table(result: CallResult) -> str:
     for turn in result.turns:
         latency = "cut off" if turn.cut_off else _ms(turn.latency_ms)
         caller = turn.said[:40] or "(greeting)"
-        gaps = str(len(turn.gaps)) if turn.gaps else "-"
+        gaps = str(len(turn.gaps))
         rows.append([str(turn.number), caller, latency, _ms(turn.clear_ms), gaps, turn.heard or ""])
     return table(rows)
 

@@ -5,11 +5,10 @@ What `voxray-dial` and the demo share. Nothing is printed here: `Listener` is to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 
 from voxray.errors import VoxrayError
 from voxray.simulator import checks
@@ -79,7 +78,11 @@ async def run(
         Deferred.fromCoroutine(_one(reactor, plan, number, number * step, noise, listener, switchboard))
         for number in range(plan.calls)
     ]
-    outcomes: Sequence[CallResult | str] = await gatherResults(waiting, consumeErrors=True)
+    try:
+        outcomes = [await each for each in waiting]
+    finally:
+        for each in waiting:
+            each.cancel()  # nothing for those that are over
     return [await _judged(plan, outcome, engines) for outcome in outcomes]
 
 

@@ -84,8 +84,8 @@ class Story:
         chapter.events += 1
         chapter.heard = f"{chapter.heard} {event.get('heard') or ''}".strip()
         chapter.replied = f"{chapter.replied} {event.get('replied') or ''}".strip()
-        chapter.interrupted = bool(event.get("interrupted"))
-        chapter.parts_ms = _numbers(event.get("parts_ms"))
+        chapter.interrupted = chapter.interrupted or bool(event.get("interrupted"))
+        chapter.parts_ms = _numbers(event.get("parts_ms")) or chapter.parts_ms
         return chapter
 
     def _of(self, interrupted: bool) -> Chapter:
