@@ -17,7 +17,7 @@ from typing import Any
 
 from voxray.simulator.script import Do, Script, Step
 
-LEAST_OVERLAP = 0.5  # of a line's words must have been understood
+LEAST_OVERLAP = 0.6  # of a line's words must have been understood
 STAGES = ("endpoint", "stt", "llm", "sentence", "tts", "own", "total")
 
 # Recordings of voxray/data/callers, and their words for when those are not there.
@@ -135,7 +135,7 @@ _NUMBERS = dict(
 
 def words_of(text: str) -> list[str]:
     """Lower case words; small numbers spelled, so that "10 o'clock" and "ten o'clock" are the same."""
-    plain = re.sub(r"\b([ap])\.m\.?", r"\1m", text.lower().replace("\u2019", "'"))
+    plain = re.sub(r"\b([ap])\.m\.?", r"\1m", text.lower().replace("\u2019", "'").replace("-", ""))
     plain = re.sub(r"\b(\d{1,2}):00\b", r"\1", plain)
     found = re.findall(r"[a-z]+(?:'[a-z]+)?|\d+", plain)
     return [_NUMBERS.get(int(word), word) if word.isdigit() else word for word in found]
