@@ -328,6 +328,15 @@ class StreamTests(HttpTestCase):
             await self.vendor_sees_the_end()
             self.assertEqual(len(self.vendor.requests), 1, "a cancelled request was tried again")
 
+    async def test_cancel_at_once(self) -> None:
+        """Cancelled while the name is looked up, it is a cancellation, not a failed look-up to try again."""
+        self.script(OK)
+        work = Deferred.fromCoroutine(self.http.request(self.ask()))
+        work.cancel()
+        await self.assertFailure(work, CancelledError)
+        await self.turns(5)
+        self.assertEqual((self.vendor.requests, self.vendor.connections), ([], 0))
+
     async def test_slow_reader(self) -> None:
         """A reader that does not read stops the sender: little more than the high-water mark is held."""
         self.script([head(), chunk(b"x" * 4_000_000), END])

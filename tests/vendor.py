@@ -134,6 +134,12 @@ class VendorTestCase(TestCase):
         self.addCleanup(self._stop)
 
     async def _stop_all(self) -> None:
+        try:
+            await self._quiet()
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
         await self.http.close()
         for connection in list(self.vendor.open):
             connection.transport.abortConnection()
@@ -141,8 +147,14 @@ class VendorTestCase(TestCase):
         await defer.maybeDeferred(self.port.stopListening)
 
     def _stop(self) -> defer.Deferred[None]:
-        self.assertEqual(self.clock.getDelayedCalls(), [], "a timer was left behind")
         return defer.Deferred.fromCoroutine(self._stop_all())
+
+    async def _quiet(self) -> None:
+        """What was released may have a few turns to end; then no timer may be left."""
+        for _ in range(20):
+            if self.clock.getDelayedCalls():
+                await self.turns(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [], "a timer was left behind")
 
     def script(self, *scripts: list[Step]) -> None:
         self.vendor.scripts = list(scripts)

@@ -110,21 +110,23 @@ class HttpStream(Protocol):
         self._discarding = False
         self._reader: Deferred[None] | None = None
         self._over = False
+        self._cancelled = False
         self._error: ProviderError | None = None
 
     # -- opening -------------------------------------------------------------
     async def opened(self, ask: Callable[[], Deferred[IResponse]]) -> None:
         """Calls `ask`, awaits status and headers, starts the body. Raises ProviderError."""
         self._watchdog.expect(self._deadlines.connect, "connection")
+        # Our own Deferred, because what Twisted makes of a cancelled request does not tell: during the
+        # name's look-up it is a DNSLookupError, while connecting a ConnectingCancelledError, then others.
+        done: Deferred[IResponse] = Deferred(lambda _: self._cancel())
+        self._opening = ask()
+        self._opening.addBoth(lambda result: None if done.called else done.callback(result))
         try:
-            self._opening = ask()
-            response = await self._opening
-        except CancelledError:
-            self.close()
-            raise self._error or CancelledError() from None
+            response = await done
         except Exception as e:  # noqa: BLE001 - every failure of a request ends here and gets our name
             self.close()
-            if self._error is None and _has(e, CancelledError, error.ConnectingCancelledError):
+            if self._cancelled and self._error is None:
                 raise CancelledError() from None
             self.answered = isinstance(e, ResponseFailed) and not isinstance(e, ResponseNeverReceived)
             raise self._error or self._broken(e) from None
@@ -142,7 +144,10 @@ class HttpStream(Protocol):
 
     def _connected(self, connection: Any) -> Any:
         self._connection = connection
-        self._watchdog.expect(self._deadlines.first_byte, "answer")
+        if self._over:
+            self._abort()  # it came too late
+        else:
+            self._watchdog.expect(self._deadlines.first_byte, "answer")
         return connection
 
     # -- the body ------------------------------------------------------------
@@ -213,6 +218,11 @@ class HttpStream(Protocol):
         elif not isinstance(reason.value, PotentialDataLoss):
             self._error = self._broken(reason.value)
         self._wake()
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        if self._opening is not None:
+            self._opening.cancel()
 
     # -- ends ----------------------------------------------------------------
     def _expired(self, what: str) -> None:
