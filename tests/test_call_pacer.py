@@ -145,7 +145,7 @@ class PacerTests(SynchronousTestCase):
         lead=st.sampled_from([40.0, 100.0, 200.0, 400.0]),
     )
     def test_all_audio_arrives_once_in_order(self, sizes: list[int], lead: float) -> None:
-        """Whatever the pieces: the same bytes, in order, padded at the end; never more than the lead ahead."""
+        """Whatever the pieces: the same bytes, in order, padded at the end, within the lead."""
         sink = RecordingSink()
         pacer = make(sink, lead_ms=lead)
         sent = b"".join(bytes([i % 251]) * size for i, size in enumerate(sizes))

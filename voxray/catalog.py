@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from voxray.errors import ConfigError
 from voxray.interfaces import ChatModel, Clock, Providers, Synthesizer, Transcriber, Worker
@@ -70,7 +70,7 @@ def _llm_openai(parts: Parts, stage: StageSettings) -> ChatModel:
 def _llm_local(parts: Parts, stage: StageSettings) -> ChatModel:
     from voxray.providers.local_llm import ReceptionistModel
 
-    return ReceptionistModel(parts.clock, parts.settings.agent.scenario_file)
+    return ReceptionistModel(cast(Any, parts.clock), parts.settings.agent.scenario_file)
 
 
 def _llm_scripted(parts: Parts, stage: StageSettings) -> ChatModel:

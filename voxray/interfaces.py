@@ -151,6 +151,10 @@ class Providers:
     llm: ChatModel
     tts: Synthesizer
 
+    @property
+    def all(self) -> tuple[Provider, Provider, Provider]:
+        return self.stt, self.llm, self.tts
+
 
 # -- voice activity ----------------------------------------------------------
 class SpeechWindow(Protocol):
@@ -178,6 +182,12 @@ class SpeechDetector(Protocol):
 
 class VoiceActivity(Protocol):
     """Makes detectors; one for the whole process, so that model runs are batched over calls."""
+
+    async def start(self) -> None:
+        """Loads the model, if there is one. Raises ProviderError(UNAVAILABLE) with a remedy."""
+
+    async def stop(self) -> None:
+        """Releases its thread."""
 
     def open(self, rate_hz: int, on_window: SpeechWindow) -> SpeechDetector:
         """`rate_hz` is 8000 or 16000."""

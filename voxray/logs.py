@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from twisted.logger import (
     FilteringLogObserver,
@@ -48,8 +48,8 @@ def make_observer(stream: IO[str], settings: LogSettings) -> ILogObserver:
     """Writes events of the level and above to `stream`."""
     to_line = json_line if settings.json else text_line
     predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[settings.level])
-    filtered: ILogObserver = FilteringLogObserver(_writer(stream, to_line), [predicate])
-    return filtered
+    filtered: Any = FilteringLogObserver(_writer(stream, to_line), [predicate])
+    return cast(ILogObserver, filtered)
 
 
 def text_line(event: LogEvent) -> str:

@@ -1,5 +1,8 @@
 """The daemon as Twisted's application framework sees it: what is started, in which order, and stopped."""
 
+# mypy: disable-error-code="no-untyped-call"
+# (Service and Failure are partly unannotated)
+
 from __future__ import annotations
 
 import gc
@@ -45,7 +48,6 @@ class Parts:
     http: HttpClient
     phrases: Sequence[str]
     warnings: Sequence[str]
-    where: str
 
 
 class Daemon(Service):
@@ -79,12 +81,13 @@ class Daemon(Service):
             await startable.start()
         await self._greetings()
         self._port = self._reactor.adoptStreamPort(parts.listener.fileno(), parts.listener.family, parts.site)
-        parts.listener.close()  # the reactor has its own copy
         parts.exchange.metrics.up.set(1)
         self._lag.start()
         gc.collect()
         gc.freeze()  # what is here now stays: leave it out of every later collection
-        self.log.info("answering on {where}", where=parts.where)
+        host, port = parts.listener.getsockname()[:2]
+        parts.listener.close()  # the reactor has its own copy
+        self.log.info("answering on {host} port {port}", host=host, port=port)
 
     async def _greetings(self) -> None:
         """Local voices take a moment; a vendor's may take long, so nobody waits for those."""

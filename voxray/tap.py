@@ -6,6 +6,8 @@ at once, and importing klein installs a reactor.
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from voxray.errors import ConfigError
@@ -14,82 +16,96 @@ from voxray.options import Options, complain
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
+    from voxray.call.call import Exchange
+    from voxray.call.registry import Registry
+    from voxray.http import HttpClient
     from voxray.settings import Settings
+    from voxray.worker import ThreadWorker
 
 __all__ = ["Options", "makeService"]
+
+ENGINE_THREADS = 2
+BEAT_SECS = 0.02
 
 
 def makeService(options: Options) -> IService:
     """The daemon, its port already bound. What is wrong is said in one line, with status 1."""
+    # A resampler's small matrix products are slower on threads, and theirs would fight the engines'.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from twisted.internet import reactor
+
+    # Two clocks: durations by one that no clock step moves, dates by the wall clock.
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
-        return _build(options.settings, options.warnings)
+        return _build(options.settings, options.warnings, reactor)
     except ConfigError as error:
         complain(str(error))
 
 
-def _build(settings: Settings, warnings: tuple[str, ...]) -> IService:
-    import time
-
-    from twisted.internet import reactor
-
-    from voxray.call.call import Call, Exchange
-    from voxray.call.metronome import Metronome
-    from voxray.call.phrases import PhraseBook
+def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
     from voxray.call.registry import Registry
-    from voxray.catalog import build_providers
-    from voxray.frames import ULAW_8K
     from voxray.http import HttpClient
     from voxray.listening import bind
-    from voxray.metrics import Metrics
     from voxray.service import Daemon, Parts
+    from voxray.tls import with_tls
     from voxray.worker import ThreadWorker
 
-    # Two clocks: durations by one that no clock step moves, dates by the wall clock.
-    reactor.seconds = time.monotonic  # type: ignore[method-assign]
-
-    metrics = Metrics()
     http = HttpClient(reactor)
-    worker = ThreadWorker(reactor, "engines", threads=2)
-    providers = build_providers(settings, http, reactor, worker)
-    activity = _voice_activity(settings, reactor)
-    phrases = PhraseBook(providers.tts, ULAW_8K)
-    exchange = Exchange(
-        settings=settings,
-        providers=providers,
-        phrases=phrases,
-        activity=activity,
-        control=_control(settings, reactor),
-        clock=reactor,
-        beat=Metronome(reactor, 0.02),
-        metrics=metrics,
-    )
+    worker = ThreadWorker(reactor, "engines", threads=ENGINE_THREADS)
+    exchange = _exchange(settings, http, worker, reactor)
     registry = Registry(
         max_calls=settings.calls.max_calls,
         carrier=settings.calls.carrier,
-        make_call=lambda info, wire, sink, ended: Call(info, wire, sink, exchange, ended),
+        make_call=_call_maker(exchange),
         clock=reactor,
-        metrics=metrics,
+        metrics=exchange.metrics,
     )
-    agent, server = settings.agent, settings.server
     daemon: Daemon
-    site = _site(settings, exchange, registry, reactor, ready=lambda: daemon.ready)
-    listener = bind(server.host, server.port)
+    site = with_tls(settings.server.tls, _site(exchange, registry, reactor, ready=lambda: daemon.ready))
+    agent = settings.agent
     daemon = Daemon(
         Parts(
             exchange=exchange,
             registry=registry,
-            site=_with_tls(settings, site),
-            listener=listener,
-            startables=[activity, *providers.all],
+            site=site,
+            listener=bind(settings.server.host, settings.server.port),
+            startables=[exchange.activity, *exchange.providers.all],
             worker=worker,
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt),
             warnings=warnings,
-            where="{}:{}{}".format(*listener.getsockname()[:2], " (TLS)" if server.tls.enable else ""),
         ),
         reactor,
     )
     return daemon
+
+
+def _exchange(settings: Settings, http: HttpClient, worker: ThreadWorker, reactor: Any) -> Exchange:
+    """What all calls share."""
+    from voxray.call.call import Exchange
+    from voxray.call.metronome import Metronome
+    from voxray.call.phrases import PhraseBook
+    from voxray.catalog import build_providers
+    from voxray.frames import ULAW_8K
+    from voxray.metrics import Metrics
+
+    providers = build_providers(settings, http, reactor, worker)
+    return Exchange(
+        settings=settings,
+        providers=providers,
+        phrases=PhraseBook(providers.tts, ULAW_8K),
+        activity=_voice_activity(settings, reactor),
+        control=_control(settings, reactor),
+        clock=reactor,
+        beat=Metronome(reactor, BEAT_SECS),
+        metrics=Metrics(),
+    )
+
+
+def _call_maker(exchange: Exchange) -> Any:
+    from voxray.call.call import Call
+
+    return lambda info, wire, sink, ended: Call(info, wire, sink, exchange, ended)
 
 
 def _voice_activity(settings: Settings, reactor: Any) -> Any:
@@ -112,14 +128,12 @@ def _control(settings: Settings, reactor: Any) -> Any:
 
     from voxray.carriers.twilio import API_URL, TwilioControl
 
-    client = HTTPClient(Agent(reactor, connectTimeout=3, pool=HTTPConnectionPool(reactor)))
-    base_url = settings.providers.base_urls.get("twilio", API_URL)
-    return TwilioControl(client, reactor, sid, token, base_url)
+    pool: Any = HTTPConnectionPool(reactor)  # type: ignore[no-untyped-call]
+    client: Any = HTTPClient(Agent(reactor, connectTimeout=3, pool=pool))  # type: ignore[no-untyped-call]
+    return TwilioControl(client, reactor, sid, token, settings.providers.base_urls.get("twilio", API_URL))
 
 
-def _site(settings: Settings, exchange: Any, registry: Any, reactor: Any, *, ready: Any) -> Any:
-    import time
-
+def _site(exchange: Exchange, registry: Registry, reactor: Any, *, ready: Any) -> Any:
     from voxray.carriers.twilio import TwilioDocuments
     from voxray.metrics import HttpRecorder, MediaRecorder
     from voxray.serializers.twilio import TwilioSerializer
@@ -128,20 +142,19 @@ def _site(settings: Settings, exchange: Any, registry: Any, reactor: Any, *, rea
     from voxray.web.media import MediaFactory, MediaResource
     from voxray.web.site import Root, VoxraySite
 
-    metrics, server = exchange.metrics, settings.server
-    api = Api(ready, metrics.registry if server.metrics_enabled else None)
+    settings, metrics = exchange.settings, exchange.metrics
+    api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
     admission = Admission(
         draining=lambda: not ready(), room=registry.admits, announced=_announcer(registry, exchange)
     )
-    hooks = Hooks(TwilioDocuments(), server.proxy_host, admission)
+    hooks = Hooks(TwilioDocuments(), settings.server.proxy_host, admission)
     media = MediaFactory(reactor, settings.media, TwilioSerializer, registry.open, MediaRecorder(metrics))
     root = Root(api.resource(), hooks.resource(), MediaResource(media))
-    return VoxraySite(
-        root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=server.max_request_body_bytes
-    )
+    body_limit = settings.server.max_request_body_bytes
+    return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)
 
 
-def _announcer(registry: Any, exchange: Any) -> Any:
+def _announcer(registry: Registry, exchange: Exchange) -> Any:
     """A webhook came: remember it, and open the vendors' connections while the carrier dials back."""
     from twisted.internet.defer import Deferred
     from twisted.logger import Logger
@@ -155,23 +168,3 @@ def _announcer(registry: Any, exchange: Any) -> Any:
             warming.addErrback(lambda failure: log.failure("warming up failed", failure))
 
     return announced
-
-
-def _with_tls(settings: Settings, site: Any) -> Any:
-    """The site behind TLS where it is asked for. Raises ConfigError for files that do not serve."""
-    tls = settings.server.tls
-    if not tls.enable:
-        return site
-    from pathlib import Path
-
-    from OpenSSL.SSL import Error as SslError
-    from twisted.internet.ssl import PrivateCertificate
-    from twisted.protocols.tls import TLSMemoryBIOFactory
-
-    try:
-        pem = Path(tls.key_file).read_bytes() + b"\n" + Path(tls.cert_file).read_bytes()
-        context = PrivateCertificate.loadPEM(pem).options()
-        context.getContext()
-    except (OSError, SslError, ValueError) as error:
-        raise ConfigError(f"tls_cert_file and tls_key_file cannot be used: {error}") from error
-    return TLSMemoryBIOFactory(context, False, site)

@@ -121,9 +121,9 @@ class Answering:
         self._on_said(said, end_call)
 
     def _failed(self, failure: Failure, running: Deferred[None]) -> None:
-        if failure.check(CancelledError) or running is not self._running:
+        if isinstance(failure.value, CancelledError) or running is not self._running:
             return
-        if failure.check(ProviderError):
+        if isinstance(failure.value, ProviderError):
             self.log.warn("a reply failed: {error}", error=failure.getErrorMessage())
         else:
             self.log.failure("a reply failed", failure)

@@ -223,7 +223,7 @@ class Call:
         self._closing = work
 
         def failed(failure: Failure) -> None:
-            if not failure.check(CancelledError):
+            if not isinstance(failure.value, CancelledError):
                 self.log.failure("call {call_id}: ending it failed", failure, call_id=self.call_id)
                 self._sink.close(1011, "internal error")
 

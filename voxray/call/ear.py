@@ -117,8 +117,6 @@ class Ear:
         self._listen_for_barge_in(probability, level, samples, end_ms)
         for event in self._endpointer.feed(probability, level, start_ms, end_ms):
             self._act(event)
-            if self._closed:
-                return
         if not self._endpointer.in_turn:
             self._forget(end_ms - self._settings.pre_speech_ms - _SLACK_MS)
 
@@ -135,6 +133,8 @@ class Ear:
             self._listener.barge_in((self._received_ms - (onset_ms or end_ms)) / 1000)
 
     def _act(self, event: TurnEvent) -> None:
+        if self._closed:  # by what the event before this one led to
+            return
         if isinstance(event, TurnEnded):
             behind = (self._received_ms - event.end_ms) / 1000
             utterance = self._utterance(event.start_ms, event.end_ms)

@@ -127,7 +127,7 @@ class Hearing:
 
         def done(result: object) -> None:
             self._running.discard(running)
-            if isinstance(result, Failure) and not result.check(CancelledError):
+            if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
                 self.log.failure("a turn failed", result)
 
         running.addBoth(done)
