@@ -41,7 +41,7 @@ class Sound:
 
 
 def read_wav(source: Path | bytes) -> Signal:
-    """Any rate and channels of 16 bit WAV -> mono float32 at 8 kHz. Sizes in streamed headers are not trusted."""
+    """16 bit WAV of any rate and channels -> mono float32 at 8 kHz. A streamed header's sizes are not trusted."""
     raw = source if isinstance(source, bytes) else source.read_bytes()
     with wave.open(io.BytesIO(raw)) as reader:
         rate, channels = reader.getframerate(), reader.getnchannels()
@@ -56,7 +56,9 @@ def read_wav(source: Path | bytes) -> Signal:
 
 def packet_levels(signal: Signal) -> Signal:
     count = len(signal) // 160
-    return np.asarray(np.sqrt((signal[: count * 160].reshape(count, 160) ** 2).mean(axis=1) + 1e-12), np.float32)
+    return np.asarray(
+        np.sqrt((signal[: count * 160].reshape(count, 160) ** 2).mean(axis=1) + 1e-12), np.float32
+    )
 
 
 def trim(signal: Signal, below_db: float = 20.0) -> Signal:
@@ -125,7 +127,13 @@ NOISES = ("white", "pink", "hum", "clicks", "door", "babble")
 
 
 def place(
-    sound: Signal, rng: np.random.Generator, *, db: float, snr_db: float, landline: bool, tail_secs: float = 1.0
+    sound: Signal,
+    rng: np.random.Generator,
+    *,
+    db: float,
+    snr_db: float,
+    landline: bool,
+    tail_secs: float = 1.0,
 ) -> tuple[Signal, float]:
     """The sound on a line with pink noise, a random second into it, through u-law; and its onset in ms."""
     lead = int(rng.integers(RATE, RATE + 2560))
@@ -170,15 +178,25 @@ def _flite(phones: str, voice: str) -> Signal:
 def hums() -> list[Sound]:
     """ "mhm" and "uh-huh" from phonemes: given as words, both engines spell them out ("em aitch em")."""
     made: list[Sound] = []
-    espeak = {"mhm": ("[[m:m:]]", "[[m'mh'm]]", "[[m'm:hm:]]", "[[h'm:]]"), "uh-huh": ("[[,Vh'V]]", "[[,Vnh'Vn]]")}
-    flite = {"mhm": ("m m m hh m m m", "m m hh m m", "hh m m m m m"), "uh-huh": ("ah hh ah", "uh ah hh ah ah")}
+    espeak = {
+        "mhm": ("[[m:m:]]", "[[m'mh'm]]", "[[m'm:hm:]]", "[[h'm:]]"),
+        "uh-huh": ("[[,Vh'V]]", "[[,Vnh'Vn]]"),
+    }
+    flite = {
+        "mhm": ("m m m hh m m m", "m m hh m m", "hh m m m m m"),
+        "uh-huh": ("ah hh ah", "uh ah hh ah ah"),
+    }
     if shutil.which("espeak-ng"):
         for kind, texts in espeak.items():
             for text in texts:
                 for voice in ("en-us", "en-gb", "en-us+f2", "en-us+m3"):
                     for pitch, speed in ((30, 120), (50, 170), (70, 140)):
                         made.append(
-                            Sound(f"{kind} (espeak)", f"{voice} {text}", trim(_espeak(text, voice, pitch, speed)))
+                            Sound(
+                                f"{kind} (espeak)",
+                                f"{voice} {text}",
+                                trim(_espeak(text, voice, pitch, speed)),
+                            )
                         )
     if shutil.which("flite"):
         for kind, texts in flite.items():
@@ -189,7 +207,7 @@ def hums() -> list[Sound]:
 
 
 def coughs(rng: np.random.Generator, count: int = 60) -> list[Sound]:
-    """Synthetic: two or three bursts, each an explosion of noise through the vocal tract, with a voiced tail."""
+    """Synthetic: one to three bursts, each an explosion of noise through a tract, with a voiced tail."""
     made = []
     for number in range(count):
         bursts = []
@@ -215,6 +233,4 @@ def shipped_noises() -> list[Sound]:
 
 def pure_noises(rng: np.random.Generator) -> list[Sound]:
     """Three seconds of each noise, ten times, as it comes at 20 dB under speech."""
-    return [
-        Sound(f"noise: {kind}", str(n), noise(kind, 3 * RATE, rng)) for kind in NOISES for n in range(10)
-    ]
+    return [Sound(f"noise: {kind}", str(n), noise(kind, 3 * RATE, rng)) for kind in NOISES for n in range(10)]

@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
@@ -24,7 +25,7 @@ from bench.sounds import RATE, Signal, Sound
 from voxray.settings import TurnSettings
 from voxray.turns import bargein
 from voxray.turns.bargein import BargeInDetector, Decision
-from voxray.turns.endpointing import Endpointer, TurnEnded, TurnPaused, TurnStarted
+from voxray.turns.endpointing import Endpointer, TurnEnded, TurnPaused
 from voxray.turns.silero import SileroModel
 
 WINDOW = 256
@@ -74,7 +75,7 @@ def barge_in_table(cases: list[tuple[Sound, Windows, float]], people: set[str]) 
 def roc(cases: list[tuple[Sound, Windows, float]], people: set[str]) -> None:
     chosen = bargein.THRESHOLD
     print("\nthreshold: people stopped the agent (p95 ms) | others, worst kinds first")
-    for threshold in (-1.0, -0.5, 0.0, chosen, 0.5, 1.0, 2.0):
+    for threshold in sorted({-1.0, -0.5, 0.0, chosen, 0.5, 1.0, 2.0}):
         bargein.THRESHOLD = threshold
         rates: dict[str, list[float | None]] = {}
         for sound, windows, onset in cases:
@@ -83,7 +84,11 @@ def roc(cases: list[tuple[Sound, Windows, float]], people: set[str]) -> None:
         hits = [d for kind in people for d in rates.get(kind, []) if d is not None]
         total = sum(len(rates.get(kind, [])) for kind in people)
         others = sorted(
-            ((sum(d is not None for d in ds) / len(ds), kind) for kind, ds in rates.items() if kind not in people),
+            (
+                (sum(d is not None for d in ds) / len(ds), kind)
+                for kind, ds in rates.items()
+                if kind not in people
+            ),
             reverse=True,
         )
         worst = ", ".join(f"{kind} {rate:.0%}" for rate, kind in others[:6])
@@ -130,7 +135,9 @@ def is_an_interruption(sound: Sound) -> bool:
 Transcribe = Callable[[Signal], str]
 
 
-def turn_of(windows: Windows, signal: Signal, settings: TurnSettings, transcribe: Transcribe | None) -> list[float]:
+def turn_of(
+    windows: Windows, signal: Signal, settings: TurnSettings, transcribe: Transcribe | None
+) -> list[float]:
     """The media times at which turns ended."""
     endpointer = Endpointer(settings)
     ends: list[float] = []
@@ -141,9 +148,20 @@ def turn_of(windows: Windows, signal: Signal, settings: TurnSettings, transcribe
             elif isinstance(event, TurnPaused) and transcribe is not None:
                 begin = max(0.0, event.start_ms - settings.pre_speech_ms)
                 endpointer.hint(transcribe(signal[int(begin * 8) : int(event.at_ms * 8)]))
-            elif isinstance(event, TurnStarted):
-                pass
     return ends
+
+
+def with_pauses(rng: np.random.Generator) -> list[tuple[Sound, Signal, float]]:
+    """Two recordings of one reader as one turn with 0.2 to 0.8 s between: people's speech, our pauses."""
+    clauses = [s for s in sounds.callers() if s.name.startswith(("dickens-", "austen-"))]
+    made = []
+    for first, second in pairwise(clauses):
+        pause = np.zeros(int(rng.uniform(0.2, 0.8) * RATE), np.float32)
+        spoken = np.concatenate([sounds.trim(first.samples), pause, sounds.trim(second.samples)])
+        signal, onset = sounds.place(spoken, rng, db=-26.0, snr_db=30.0, landline=False, tail_secs=3.0)
+        name = f"{first.name}+{len(pause) / 8:.0f}ms"
+        made.append((Sound("pause", name, spoken), signal, onset + len(spoken) / 8))
+    return made
 
 
 def endpointing(model: SileroModel, transcribe: Transcribe | None) -> None:
@@ -155,24 +173,30 @@ def endpointing(model: SileroModel, transcribe: Transcribe | None) -> None:
         landline = bool(rng.integers(2))
         signal, onset = sounds.place(spoken, rng, db=-26.0, snr_db=30.0, landline=landline, tail_secs=3.0)
         turns.append((sound, signal, onset + len(spoken) / 8))
+    turns += with_pauses(rng)
     windows = windows_of(model, [signal for _, signal, _ in turns])
     words = " with early words" if transcribe else ""
-    print(f"\nendpointing{words}: {len(turns)} recordings, one turn each")
+    paused = sum(sound.kind == "pause" for sound, _, _ in turns)
+    print(f"\nendpointing{words}: {len(turns)} turns, {paused} of them with a pause of ours inside")
     for stop_secs in (0.4, 0.5, 0.6, 0.7, 0.8, 1.0):
         settings = replace(TurnSettings(), stop_secs=stop_secs)
         cut, missed, waits = [], [], []
+        cut_in_pause = 0
         for (sound, signal, end_ms), w in zip(turns, windows, strict=True):
             ends = turn_of(w, signal, settings, transcribe)
             if not ends:
                 missed.append(sound.name)
             elif ends[0] < end_ms:
                 cut.append(sound.name)
+                cut_in_pause += sound.kind == "pause"
             else:
                 waits.append(ends[0] - end_ms)
         p50, p95 = np.percentile(waits, [50, 95])
+        total = len(turns)
         print(
-            f"  stop_secs {stop_secs:.1f}: cut off {len(cut) / len(turns):5.1%}  not heard {len(missed) / len(turns):5.1%}"
-            f"  last word to turn's end p50 {p50:.0f} p95 {p95:.0f} ms   {', '.join((cut + missed)[:6])}"
+            f"  stop_secs {stop_secs:.1f}: cut off {len(cut) / total:5.1%} ({cut_in_pause} in our pauses)"
+            f"  not heard {len(missed) / total:5.1%}"
+            f"  last word to turn's end p50 {p50:.0f} p95 {p95:.0f} ms   {', '.join((cut + missed)[:4])}"
         )
 
 
