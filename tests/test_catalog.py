@@ -97,8 +97,8 @@ class CatalogTests(SynchronousTestCase):
     def test_cheap_import(self) -> None:
         """Importing the list imports no vendor, no Twisted, no model."""
         code = (
-            "import sys, voxray.catalog; heavy = ('twisted', 'onnxruntime', 'voxray.providers', 'voxray.http');"
-            "print([m for m in sys.modules if m.startswith(heavy)])"
+            "import sys, voxray.catalog; h = ('twisted', 'onnxruntime', 'voxray.providers', 'voxray.http');"
+            "print([m for m in sys.modules if m.startswith(h)])"
         )
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         self.assertEqual(out.stdout.strip(), "[]")
