@@ -139,7 +139,7 @@ class Daemon:
                 kill.cancel()
         return self._over
 
-    def last_lines(self) -> str:
+    def _last_lines(self) -> str:
         """The end of its log, for people."""
         return "\n".join(f"  | {line[:300]}" for line in self._lines)
 
@@ -153,14 +153,17 @@ class Daemon:
             self.died.callback(self._failed(f"the daemon ended: {how}"))
 
     def _failed(self, what: str) -> DaemonFailed:
-        lines = self.last_lines()
+        lines = self._last_lines()
         return DaemonFailed(f"{what}\n{lines}" if lines else what)
 
     def _line(self, line: str) -> None:
-        self._lines.append(line)
         try:
             event = json.loads(line) if line.startswith("{") else None
         except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            self._lines.append(line)
             return
-        if isinstance(event, dict) and "event" in event:
+        self._lines.append(f"{event.get('level', '')}: {event.get('traceback') or event.get('msg', '')}")
+        if "event" in event:
             self._on_event(event)

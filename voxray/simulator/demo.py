@@ -132,8 +132,6 @@ async def _demo(reactor: Any, options: argparse.Namespace, stage: Stage) -> list
         await stopped
     stage.tell(f"        the daemon stopped ({how})")
     _write(options, stage, target, judged, reasons)
-    if reasons:
-        stage.tell(f"the end of the daemon's log:\n{daemon.last_lines()}")
     return reasons
 
 
