@@ -173,7 +173,8 @@ def frame_levels(samples: Samples, rate: int) -> Samples:
 def trimmed(samples: Samples, rate: int) -> Samples:
     """The speech with 100 ms before and after it: of the recording where it has that much, else silence."""
     levels = frame_levels(samples, rate)
-    loud = np.flatnonzero(levels > np.percentile(levels, 95) * 0.03)
+    around = np.convolve(levels, np.ones(3) / 3, "same")  # a click is no word
+    loud = np.flatnonzero(around > np.percentile(levels, 95) * 0.05)
     size, margin = int(FRAME_SECS * rate), int(MARGIN_SECS * rate)
     first, last = int(loud[0]) * size, (int(loud[-1]) + 1) * size
     before, after = samples[max(0, first - margin) : first], samples[last : last + margin]

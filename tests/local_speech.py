@@ -22,7 +22,22 @@ from voxray.frames import ULAW_8K, CallInfo, Utterance
 T = TypeVar("T")
 CALL = CallInfo("test")
 CALLERS = files("voxray") / "data" / "callers"
-_NUMBERS = dict(zip("zero one two three four five six seven eight nine ten eleven twelve".split(), range(13)))
+_COUNT = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
+_NUMBERS = {word: number for number, word in enumerate(_COUNT)}
 
 
 class InlineWorker:

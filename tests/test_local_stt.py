@@ -90,10 +90,11 @@ class MoonshineTests(SynchronousTestCase):
 
     def test_word_error_rate_of_humans(self) -> None:
         """On all human recordings, by telephone, fewer than 6 words in 100 are wrong; none is empty."""
-        pairs = []
-        for entry in index()["recordings"]:
-            if entry["human"]:
-                pairs.append((entry["text"], self.hear(by_telephone(*recording(entry["id"])))))
+        pairs = [
+            (entry["text"], self.hear(by_telephone(*recording(entry["id"]))))
+            for entry in index()["recordings"]
+            if entry["human"]
+        ]
         self.assertEqual([meant for meant, heard in pairs if not heard], [])
         self.assertLess(word_error_rate(pairs), WER_BOUND)
 
@@ -137,7 +138,7 @@ class MoonshineTests(SynchronousTestCase):
         self.assertEqual(answers("terribly-wrong", "weasels"), [two, one])
 
     def test_dialogue_books(self) -> None:
-        """The recorded appointment, heard turn by turn, ends booked for Juliet, Monday at ten, and hung up."""
+        """The recorded appointment, heard turn by turn, ends booked for Juliet, Monday at ten."""
         own, messages, said = scenario.load(), list[Message](), list[str]()
         for id in index()["dialogues"]["appointment"]:
             messages.append(Message("user", self.hear(by_telephone(*recording(id)))))

@@ -35,14 +35,14 @@ class RecordingsTests(SynchronousTestCase):
             samples, wav = read_wav((CALLERS / f"{entry['id']}.wav").read_bytes())
             self.assertEqual((wav.channels, wav.bits, wav.rate_hz), (1, 16, entry["rate_hz"]))
             self.assertIn(wav.rate_hz, (8000, 16000))
-            self.assertAlmostEqual(samples.size / wav.rate_hz, entry["duration_secs"], delta=0.002)
+            self.assertLess(abs(samples.size / wav.rate_hz - entry["duration_secs"]), 0.002)
             self.assertIn(entry["kind"], KINDS)
             self.assertEqual(bool(entry["text"]), entry["kind"] != "noise", entry["id"])
 
     def test_levels(self) -> None:
         """Speech is near -20 dBov, and nothing clips."""
         for entry in index()["recordings"]:
-            samples, rate = recording(entry["id"])
+            samples, _rate = recording(entry["id"])
             self.assertLess(peak(samples), 0.9, entry["id"])
             frames = samples[: samples.size // 80 * 80].reshape(-1, 80)
             levels = np.array([rms(frame) for frame in frames])
@@ -50,16 +50,16 @@ class RecordingsTests(SynchronousTestCase):
             self.assertTrue(-26 < dbov(float(speech)) < -19, (entry["id"], dbov(float(speech))))
 
     def test_margins(self) -> None:
-        """Speech begins and ends about 100 ms from the file's ends, so that latency can be counted from it."""
+        """Speech begins and ends 50 to 160 ms from the file's ends: latency is counted from it."""
         for entry in index()["recordings"]:
             samples, rate = recording(entry["id"])
             size = rate // 100
             frames = samples[: samples.size // size * size].reshape(-1, size)
             levels = np.array([rms(frame) for frame in frames])
-            loud = np.flatnonzero(levels > np.percentile(levels, 95) * 0.04)
-            self.assertTrue(8 <= loud[0] <= 16, (entry["id"], "begins", int(loud[0])))
-            after = levels.size - 1 - int(loud[-1])
-            self.assertTrue(8 <= after <= 16, (entry["id"], "ends", after))
+            around = np.convolve(levels, np.ones(3) / 3, "same")  # a click is no word
+            loud = np.flatnonzero(around > np.percentile(levels, 95) * 0.05)
+            before, after = int(loud[0]), levels.size - 1 - int(loud[-1])
+            self.assertTrue(5 <= before <= 16 and 5 <= after <= 16, (entry["id"], before, after))
 
     def test_all_licensed(self) -> None:
         """LICENSES.md names each voice, and each recording of the one that asks for attribution."""

@@ -19,8 +19,8 @@ _NEAR = 0.8  # SequenceMatcher ratio: one letter wrong in five
 YES = ("yes", "yeah", "yep", "yup", "sure", "correct", "right", "ok", "okay", "fine", "perfect", "absolutely",
        "exactly", "go ahead", "please do", "sounds good", "of course", "do it")
 NO = ("no", "nope", "nah", "wrong", "incorrect", "not", "don't", "do not", "isn't", "neither", "nothing")
-GOODBYE = ("goodbye", "good bye", "good-by", "bye", "bye-bye", "that's all", "that is all", "that will be all",
-           "hang up", "see you")
+GOODBYE = ("goodbye", "good bye", "good-by", "bye", "bye-bye", "that's all", "that is all", "hang up",
+           "that will be all", "see you")
 REPEAT = ("repeat", "say that again", "say it again", "pardon", "did not understand", "didn't understand",
           "did not hear", "didn't hear", "did not catch", "didn't catch", "what did you say", "try again",
           "come again", "once more", "what was that", "excuse me")
@@ -45,7 +45,7 @@ _NOT_NAMES = frozenset(
     for word in line.split()
 )
 _NAME_PHRASE = re.compile(
-    r"(?:my name is|my name's|name is|name's|the name of|this is|i am|i'm|it's|it is|call me|under|for)\s+(.+)"
+    r"(?:name is|name's|the name of|this is|i am|i'm|it's|it is|call me|under|for)\s+(.+)"
 )
 
 
