@@ -151,7 +151,7 @@ class VendorTestCase(TestCase):
 
     async def _quiet(self) -> None:
         """What was released may have a few turns to end; then no timer may be left."""
-        for _ in range(20):
+        for _ in range(500):
             if self.clock.getDelayedCalls():
                 await self.turns(1)
         self.assertEqual(self.clock.getDelayedCalls(), [], "a timer was left behind")
