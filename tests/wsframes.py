@@ -31,7 +31,7 @@ def frame(
     declared: int | None = None,
     length_bits: int = 0,
 ) -> bytes:
-    """One client frame; `declared` lies about its length; no mask, or too many `length_bits`, break a rule."""
+    """One client frame; `declared` lies about its length; no mask or odd `length_bits` break rules."""
     size = len(payload) if declared is None else declared
     first = (0x80 if fin else 0) | rsv << 4 | opcode
     masked = 0 if mask is None else 0x80
