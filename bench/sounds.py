@@ -41,7 +41,7 @@ class Sound:
 
 
 def read_wav(source: Path | bytes) -> Signal:
-    """16 bit WAV of any rate and channels -> mono float32 at 8 kHz. A streamed header's sizes are not trusted."""
+    """16 bit WAV of any rate and channels -> mono float32 at 8 kHz. A header's sizes are not trusted."""
     raw = source if isinstance(source, bytes) else source.read_bytes()
     with wave.open(io.BytesIO(raw)) as reader:
         rate, channels = reader.getframerate(), reader.getnchannels()
@@ -62,7 +62,7 @@ def packet_levels(signal: Signal) -> Signal:
 
 
 def trim(signal: Signal, below_db: float = 20.0) -> Signal:
-    """From the first 20 ms packet within `below_db` of the active level to the last: what the ear calls onset."""
+    """From the first 20 ms packet within `below_db` of the active level to the last such."""
     levels = packet_levels(signal)
     if not len(levels):
         return signal
@@ -160,8 +160,8 @@ def collected(limit: int = 60) -> list[Sound]:
     found: list[Sound] = []
     for folder in sorted(Path(root).iterdir()) if root else []:
         paths = sorted(folder.glob("*.wav"))
-        for path in paths[:: max(1, len(paths) // limit)][:limit]:
-            found.append(Sound(folder.name, path.name, trim(read_wav(path))[: 4 * RATE]))
+        some = paths[:: max(1, len(paths) // limit)][:limit]
+        found += [Sound(folder.name, path.name, trim(read_wav(path))[: 4 * RATE]) for path in some]
     return found
 
 
@@ -201,8 +201,10 @@ def hums() -> list[Sound]:
     if shutil.which("flite"):
         for kind, texts in flite.items():
             for text in texts:
-                for voice in ("rms", "slt", "awb", "kal16"):
-                    made.append(Sound(f"{kind} (flite)", f"{voice} {text}", trim(_flite(text, voice))))
+                made += [
+                    Sound(f"{kind} (flite)", f"{voice} {text}", trim(_flite(text, voice)))
+                    for voice in ("rms", "slt", "awb", "kal16")
+                ]
     return made
 
 

@@ -66,8 +66,10 @@ def hearing(model: SileroModel) -> None:
     for sound in sounds.callers():
         spoken = sounds.trim(sound.samples)
         if len(spoken) <= RATE:
-            for db in (-22.0, -26.0, -30.0):
-                signals.append(sounds.place(spoken, rng, db=db, snr_db=25.0, landline=db == -26.0)[0])
+            signals += [
+                sounds.place(spoken, rng, db=db, snr_db=25.0, landline=db == -26.0)[0]
+                for db in (-22.0, -26.0, -30.0)
+            ]
     judged = [[(p, level) for p, level, _ in w] for w in windows_of(model, signals)]
     by_energy = []
     for signal in signals:
