@@ -25,7 +25,7 @@ from voxray.providers import moonshine, scenario
 from voxray.providers.local_stt import MoonshineTranscriber, tidy
 from voxray.providers.receptionist import reply
 
-WER_BOUND = 0.06  # measured: 0.036 (8 kHz u-law, 0.4 s of silence around)
+WER_BOUND = 0.09  # measured: 0.059 (8 kHz u-law, 0.4 s of silence around)
 
 
 class TidyTests(SynchronousTestCase):
@@ -89,7 +89,7 @@ class MoonshineTests(SynchronousTestCase):
         return finish(self.transcriber.transcribe(utterance, CALL)).text
 
     def test_word_error_rate_of_humans(self) -> None:
-        """On all human recordings, by telephone, fewer than 6 words in 100 are wrong; none is empty."""
+        """On all human recordings, by telephone, fewer than 9 words in 100 are wrong; none is empty."""
         pairs = [
             (entry["text"], self.hear(by_telephone(*recording(entry["id"]))))
             for entry in index()["recordings"]

@@ -235,7 +235,9 @@ class UnderstandingTests(SynchronousTestCase):
     def test_times(self) -> None:
         """Times of day, as people say and recognizers write them."""
         for heard, minutes in (
-            ("ten o'clock", 600), ("at 10:30", 630), ("nine A.M.", 540), ("two p M..", 840), ("2", 840),
+            ("ten o'clock", 600), ("at 10:30", 630), ("nine A.M.", 540), ("two p M..", 840), 
+            ("9am", 540), ("10:30PM", 1350), ("2p.m.", 840),
+            ("2", 840),
             ("eleven thirty", 690), ("half past two", 870), ("quarter to nine", 525), ("noon", 720),
             ("quarter past three", 915), ("four fifteen pm", 975), ("twelve am", 0), 
             ("three in the morning", 180), ("1430", 870), ("five five five", None), ("ten dollars", None),

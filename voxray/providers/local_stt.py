@@ -1,7 +1,7 @@
 """The offline Transcriber: Moonshine in a worker thread. English.
 
-Telephone audio is brought to the model's 16 kHz by our own resampler; the library would take 8 kHz, with
-a little more word error. What was measured is in `bench/local_engines.py`.
+Telephone audio is brought to the model's 16 kHz by our own resampler. The library takes 8 kHz as well: equal
+on a clean line, but with noise at -61 dBov its own conversion made .168 of the words wrong, against .062.
 """
 
 from __future__ import annotations

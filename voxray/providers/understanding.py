@@ -50,8 +50,9 @@ _NAME_PHRASE = re.compile(
 
 
 def words_of(text: str) -> list[str]:
-    """Lower case words; "a.m." is "am", "10:30" stays whole, a mark never joins two words."""
+    """Lower case words; "a.m." is "am", "9am" two words, "10:30" one, a mark never joins two words."""
     text = text.lower().replace("\u2019", "'")
+    text = re.sub(r"(\d)([ap])\.?m\b", r"\1 \2m", text)
     text = re.sub(r"\b([ap])\s*\.?\s*m\b\.?", r"\1m", text)
     return re.findall(r"\d+:\d\d|[a-z0-9]+(?:'[a-z]+)?", text)
 
