@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qs
 
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
@@ -29,9 +36,11 @@ from voxray.simulator.client import (
     new_ids,
     place_call,
 )
+from voxray.simulator.daemon import Daemon, environment
 from voxray.simulator.rest import CallsResource, Switchboard, listen
 from voxray.simulator.script import Do, Patience, Script, Step
-from voxray.simulator.webhook import WebhookFailed, _Form, signature
+from voxray.simulator.twiml import BadAnswer
+from voxray.simulator.webhook import WebhookFailed, _Form, post_webhook, signature
 
 TOKEN = "0123456789abcdef"
 
@@ -123,7 +132,7 @@ class DialTests(TestCase):
         script = Script((Step(Do.HANG_UP),))
         result = await self.call(script)
         self.assertEqual(checks.failures(result, script, checks.Expectations()), [])
-        self.assertEqual(result.ended_by, "caller")
+        self.assertEqual((result.ended_by, result.close_code), ("caller", 1000))
         form = self.hook.forms[0]
         self.assertEqual(form["CallSid"], result.ids.call_sid)
         self.assertEqual(form["CallStatus"], "ringing")
@@ -190,9 +199,16 @@ class DialTests(TestCase):
         self.assertIn("answered 503: no capacity", str(refused))
         self.hook.status = 200
         self.hook.answer = " " * 300_000
-        from voxray.simulator.twiml import BadAnswer
-
         self.assertIn("at most 65536", str(await self.failure_of(BadAnswer)))
+
+    async def test_a_webhook_that_never_answers(self) -> None:
+        """The wait for an answer is bounded, with a reason that says so."""
+        mute = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
+        self.addCleanup(mute.stopListening)
+        url = f"http://127.0.0.1:{mute.getHost().port}/"
+        asking = post_webhook(reactor, url, {}, signed_as=url, auth_token="", timeout_secs=0.05)
+        error = await self.assertFailure(Deferred.fromCoroutine(asking), WebhookFailed)
+        self.assertIn("no answer within 0.05 s", str(error))
 
     async def failure_of(self, kind: type[Exception]) -> Exception:
         try:
@@ -265,3 +281,72 @@ class RestTests(SynchronousTestCase):
         request.getUser, request.getPassword = user.encode, password.encode
         CallsResource(switchboard).render_POST(request)
         return request.responseCode
+
+
+class FakeProcesses:
+    """Records what is started and signalled."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.seconds, self.callLater = self.clock.seconds, self.clock.callLater
+        self.signals: list[str] = []
+
+    def spawnProcess(self, protocol: Any, executable: str, args: list[str], env: Any, path: str) -> Any:
+        self.protocol, self.args, self.env = protocol, args, env
+        return self
+
+    def signalProcess(self, name: str) -> None:
+        self.signals.append(name)
+
+
+class DaemonTests(SynchronousTestCase):
+    """The demo's child process, without a process."""
+
+    def setUp(self) -> None:
+        self.processes, self.events = FakeProcesses(), []
+        self.daemon = Daemon(self.processes, self.events.append)
+        with patch.dict(os.environ, {"VOXRAY_STT_PROVIDER": "openai", "HOME": "/home/x"}):
+            settings = environment(8080, 8081, "AC1", "token")
+        self.daemon.start(Path("voxray.json"), settings, Path())
+
+    def write(self, data: bytes, fd: int = 1) -> None:
+        self.processes.protocol.childDataReceived(fd, data)
+
+    def end(self, status: int | None, signal: int | None = None) -> None:
+        self.processes.protocol.processEnded(Failure(ProcessTerminated(status, signal)))
+
+    def test_started_as_a_user_would(self) -> None:
+        """`twistd -n voxray --config`, on loopback, with the stand-in carrier and nobody's settings."""
+        self.assertEqual(self.processes.args[1:5], ["-n", "--pidfile=", "voxray", "--config"])
+        env = self.processes.env
+        self.assertNotIn("VOXRAY_STT_PROVIDER", env)
+        self.assertEqual((env["VOXRAY_HOST"], env["TWILIO_BASE_URL"]), ("127.0.0.1", "http://127.0.0.1:8081"))
+        self.assertEqual(env["HOME"], "/home/x")
+
+    def test_events_in_pieces(self) -> None:
+        """Lines are cut at newlines, whatever the pieces; only events are handed on."""
+        self.write(b'plain text\n{"level":"info","msg":"x"}\n{"event":"tu')
+        self.write(b"also plain\n", fd=2)
+        self.assertEqual(self.events, [])
+        self.write(b'rn","heard":"a"}\n{"broken\n')
+        self.assertEqual(self.events, [{"event": "turn", "heard": "a"}])
+
+    def test_a_death_is_told_with_the_last_lines(self) -> None:
+        """A daemon that ends on its own fires `died`, with what it wrote last."""
+        self.write(b"Traceback\nValueError: broken\n", fd=2)
+        self.end(1)
+        failure = self.successResultOf(self.daemon.died)
+        self.assertIn("exit status 1", str(failure))
+        self.assertIn("ValueError: broken", str(failure))
+
+    def test_stopped_and_killed(self) -> None:
+        """SIGTERM first; SIGKILL only for one that does not end; that is no death to report."""
+        stopping = Deferred.fromCoroutine(self.daemon.stop())
+        self.assertEqual(self.processes.signals, ["TERM"])
+        self.processes.clock.advance(11)
+        self.assertEqual(self.processes.signals, ["TERM", "KILL"])
+        self.assertNoResult(stopping)
+        self.end(None, 9)
+        self.assertEqual(self.successResultOf(stopping), "SIGKILL")
+        self.assertNoResult(self.daemon.died)
+        self.assertEqual(self.processes.clock.getDelayedCalls(), [])

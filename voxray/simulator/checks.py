@@ -41,7 +41,8 @@ def _turn(turn: Turn, expected: Expectations) -> list[str]:
     if step.do is Do.BARGE_IN and turn.clear_at is None:
         found.append("the agent sent no clear when it was interrupted")
     if step.do is Do.BACKCHANNEL and turn.clear_at is not None:
-        found.append("the agent stopped for a back-channel")
+        went_on = "and went on" if turn.reply_began is not None else "and did not go on"
+        found.append(f"the agent stopped for a back-channel {went_on}")
     if turn.answers:
         found += _latency(turn, step.max_latency_ms or expected.max_latency_ms)
     if step.expect_reply and expected.transcribed:

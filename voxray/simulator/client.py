@@ -31,6 +31,7 @@ MAX_MESSAGE_BYTES = 1 << 20  # a whole reply in one message is legal
 HANDSHAKE_SECS = 10.0
 DEFAULT_ACCOUNT_SID = "AC0123456789abcdef0123456789abcdef"
 _CLOSE_SECS = 2.0
+_CLOSE_AFTER_STOP_SECS = 0.1
 
 
 class DialFailed(Exception):
@@ -121,6 +122,7 @@ class CallerProtocol(WebSocketClientProtocol):
         super().__init__()
         self._call = call
         self.opened = False
+        self._closing: Any = None
         self.gone: Deferred[None] = Deferred()
 
     def onOpen(self) -> None:
@@ -135,6 +137,8 @@ class CallerProtocol(WebSocketClientProtocol):
             self._guarded(self._call.closed, code)
         else:
             self._guarded(self._call.refused, reason or "the media socket was refused")
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         self.gone.callback(None)
 
     def closed_within(self, clock: Any, secs: float) -> Deferred[None]:
@@ -154,6 +158,10 @@ class CallerProtocol(WebSocketClientProtocol):
             self.sendMessage(text.encode("utf-8"))  # type: ignore[no-untyped-call]
 
     def _send_close(self, code: int) -> None:
+        """After `stop` the agent may close first. Two closes that cross are a reset to an Autobahn server."""
+        self._closing = self.factory.reactor.callLater(_CLOSE_AFTER_STOP_SECS, self._close_now, code)
+
+    def _close_now(self, code: int) -> None:
         if self.state == self.STATE_OPEN:
             self.sendClose(code)
 

@@ -15,7 +15,7 @@ import numpy as np
 from voxray.simulator.g711 import PACKET_BYTES, SILENCE_BYTE, decode
 from voxray.simulator.performer import Ears
 from voxray.simulator.playout import Gap
-from voxray.simulator.script import Do, Step
+from voxray.simulator.script import SPOKEN, Do, Step
 
 PACKET_SECS = 0.02
 AUDIBLE_RMS = 0.005  # -46 dBFS
@@ -70,6 +70,11 @@ class Turn:
     heard: str | None = None  # the agent's words, transcribed
 
     @property
+    def spoken(self) -> bool:
+        """Whether the caller spoke (keys may be answered one by one)."""
+        return self.step is not None and self.step.do in SPOKEN
+
+    @property
     def answers(self) -> bool:
         """Whether the agent's speech in this turn is an answer; it is not after the greeting or an "mhm"."""
         return self.step is not None and self.step.do is not Do.BACKCHANNEL
@@ -84,7 +89,7 @@ class Turn:
         if self.step is None:
             return (self.reply_began - self.began) * 1000.0
         since = self.speech_ended if self.answers else None
-        return None if since is None else (self.reply_began - since) * 1000.0
+        return None if since is None else max(0.0, (self.reply_began - since) * 1000.0)
 
     @property
     def clear_ms(self) -> float | None:
@@ -147,7 +152,8 @@ class Measure:
         self._spoken_secs += PACKET_SECS
         if owner.reply_began is None:
             owner.reply_began = began
-            owner.cut_off = owner.answers and began < (owner.speech_ended or 0.0) - PACKET_SECS
+            early = began < (owner.speech_ended or 0.0) - PACKET_SECS
+            owner.cut_off = early and owner.spoken and owner.answers
 
     def _agent_quiet(self, began: float) -> None:
         if self._quiet_since is None:

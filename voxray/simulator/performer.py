@@ -47,6 +47,7 @@ class Performer:
         self._awaits_reply = True  # the greeting counts as one
         self._first = True
         self._speaking = False
+        self._after_backchannel = False
 
     @property
     def remaining(self) -> list[Step]:
@@ -87,9 +88,8 @@ class Performer:
             if now - self._entered < 4 * self._patience.reply:
                 return None
             return f"the agent spoke for more than {4 * self._patience.reply:g} s"
-        if ears.quiet_for(now) < self._patience.settle:
-            return None
-        return ""
+        settle = self._patience.settle if not self._after_backchannel else self._patience.resume
+        return "" if ears.quiet_for(now) >= settle else None
 
     def _over_the_agent(self, step: Step, now: float, ears: Ears) -> Act | None:
         if ears.quiet_since is None and ears.spoken_secs >= step.secs:
@@ -114,4 +114,5 @@ class Performer:
         self._first = False
         self._awaits_reply = act.step.do in (Do.SAY, Do.BARGE_IN)
         self._speaking = act.step.do in SPOKEN
+        self._after_backchannel = act.step.do is Do.BACKCHANNEL
         return act

@@ -71,6 +71,7 @@ class Patience:
     greeting: float = 5.0  # for the agent's first word; then the caller speaks first
     reply: float = 15.0
     hang_up: float = 20.0
+    resume: float = 2.5  # of quiet after a back-channel: an agent that stopped for it may go on
 
 
 class BadScript(Exception):
