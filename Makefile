@@ -46,7 +46,7 @@ coverage: dev ## the test suite once more, with line and branch coverage
 lint: dev ## format, style, types, import contracts, sizes, the reactor's rules
 	@failed=; \
 	check() { echo "-- $$*"; "$(BIN)/$$@" || failed="$$failed $$*;"; }; \
-	check ruff format --check --quiet $(CODE); \
+	check ruff format --check --output-format concise $(CODE); \
 	check ruff check $(CODE); \
 	check mypy; \
 	check mypy scripts; \
