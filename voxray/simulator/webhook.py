@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from twisted.internet import error
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -104,6 +104,8 @@ async def post_webhook(
         response = await asked.addTimeout(timeout_secs, reactor)
         body = await _body(response).addTimeout(timeout_secs, reactor)
     except (error.ConnectError, error.TimeoutError, error.DNSLookupError, ResponseFailed) as failed:
+        if _gave_up(failed):
+            raise WebhookFailed(f"{url}: no answer within {timeout_secs:g} s") from None
         raise WebhookFailed(f"{url}: {_reason(failed)}") from None
     except TookTooLong:
         raise WebhookFailed(f"{url}: no answer within {timeout_secs:g} s") from None
@@ -116,6 +118,12 @@ def _body(response: IResponse) -> Deferred[bytes]:
     done: Deferred[bytes] = Deferred()
     response.deliverBody(_Collector(done))  # type: ignore[no-untyped-call]
     return done
+
+
+def _gave_up(failed: Exception) -> bool:
+    """An Agent that is cancelled by its time limit says ResponseFailed, with the cancelling inside."""
+    reasons = failed.reasons if isinstance(failed, ResponseFailed) else ()
+    return any(isinstance(each.value, CancelledError) for each in reasons)
 
 
 def _reason(failed: Exception) -> str:
