@@ -4,7 +4,7 @@ Blocking: call it in a worker thread (ctypes releases the GIL). The package's ow
 `transcribe_without_streaming` wants a list of Python floats; here the samples are handed over as they lie.
 
 The library's own voice detector is switched off (`vad_threshold` 0): an utterance comes cut out already,
-and cutting it again costs word errors (.079 against .059 of our recordings' words, `bench/local_engines.py`).
+and cutting it again costs word errors (.062 against .046 of our recordings' words, `bench/local_engines.py`).
 Without it the model makes a word of any noise ("You"), so `SpeechGate` listens first.
 """
 
