@@ -73,6 +73,11 @@ class Answering:
         self._end_call = lambda: then
         self._start(self._say(text, then))
 
+    def apologise(self, text: str) -> None:
+        """Something failed: says so without asking any vendor."""
+        self._end_call = lambda: None
+        self._start(self._say_payload(text, self._phrases.get_or_beep(text)))
+
     def cut(self) -> Cut:
         """Stops at once, whatever it was doing; the conversation gets what was heard."""
         end_call = self._end_call()
@@ -112,6 +117,10 @@ class Answering:
             feed.end()
             await self._pipeline.speak(feed, TurnTimes())
         await self._heard_out(then)
+
+    async def _say_payload(self, text: str, payload: bytes) -> None:
+        self._mouth.say(text, payload)
+        await self._heard_out(None)
 
     async def _heard_out(self, end_call: EndCall | None) -> None:
         await self._mouth.played()

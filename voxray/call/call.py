@@ -163,7 +163,8 @@ class Call:
 
     # -- the life's core -----------------------------------------------------
     def greet(self) -> None:
-        self._dialogue.say(self._exchange.settings.agent.greeting)
+        if greeting := self._exchange.settings.agent.greeting:
+            self._dialogue.say(greeting)
 
     def play_out(self) -> None:
         self._ear.close()  # nobody listens to the caller from here on

@@ -62,7 +62,7 @@ class Dialogue:
         hint: Callable[[str], None],
     ) -> None:
         """`finish(reason)` ends the call; `hint(text)` tells the endpointer what an early transcript says."""
-        self._mouth, self._conversation, self._phrases = mouth, conversation, phrases
+        self._mouth, self._conversation = mouth, conversation
         self._agent, self._turns = agent, turns
         self._clock, self._metrics = clock, metrics
         self._finish, self._report = finish, report
@@ -207,7 +207,8 @@ class Dialogue:
         """The transcriber failed. Mid-answer nobody needs to know."""
         if not self._over and self.state is not FloorState.SPEAKING:
             self._cut = None
-            self.say(self._agent.apology)
+            self._drop_answer()
+            self._apologise()
 
     def _answer(self, text: str, times: TurnTimes) -> None:
         self._drop_answer()
@@ -258,9 +259,17 @@ class Dialogue:
     def _answer_failed(self) -> None:
         self._tell("", interrupted=True)
         self._floor.rest()
-        if self._phrases.get(self._agent.apology) is not None:  # never ask a failing vendor to apologise
-            self.say(self._agent.apology)
+        self._apologise()
+
+    def _apologise(self) -> None:
+        if self._over or not self._agent.apology:
+            return
+        self._times = TurnTimes()
+        self._floor.think()
+        self._answering.apologise(self._agent.apology)
 
     def _tell(self, replied: str, *, interrupted: bool) -> None:
         heard, self._heard_words = self._heard_words, ""
+        if not heard and not replied:
+            return
         self._report(TurnReport(self.turns, heard, replied, interrupted, self._times.parts_ms()))

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from twisted.logger import Logger
 
+from voxray.audio.codec import codec_for
+from voxray.audio.tones import beep
 from voxray.call.voicing import render
 from voxray.errors import ProviderError
 from voxray.frames import CallInfo, MediaFormat
@@ -21,6 +23,7 @@ class PhraseBook:
         self._tts = tts
         self._wire = wire
         self._payloads: dict[str, bytes] = {}
+        self._beep = codec_for(wire).encode(beep(wire.rate_hz))
 
     async def prepare(self, phrases: Iterable[str]) -> None:
         """Makes those that are missing. A vendor's failure is logged, not raised."""
@@ -35,3 +38,7 @@ class PhraseBook:
     def get(self, text: str) -> bytes | None:
         """The phrase's audio, if it was made."""
         return self._payloads.get(text)
+
+    def get_or_beep(self, text: str) -> bytes:
+        """For the apology: when the voice itself is what fails, a soft beep says that we are still there."""
+        return self._payloads.get(text) or self._beep
