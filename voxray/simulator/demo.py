@@ -18,7 +18,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import CannotListenError
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 
 import voxray
 from voxray.errors import VoxrayError
@@ -157,6 +157,10 @@ async def _call(
         if deaths:
             raise deaths[0] from None
         raise
+    if judged.result is not None and judged.result.ended_by == "lost":
+        await deferLater(reactor, 0.5)  # the socket goes before the news of the process does
+        if deaths:
+            raise deaths[0]
     return judged
 
 
