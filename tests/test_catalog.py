@@ -45,7 +45,7 @@ class CatalogTests(SynchronousTestCase):
     def build(self, of: Settings) -> Providers:
         clock: Any = Clock()
         worker: Any = None
-        return catalog.build_providers(of, HttpClient(clock), clock, worker)
+        return catalog.build_providers(of, HttpClient(clock), clock, worker, worker)
 
     def test_same_names(self) -> None:
         """What the configuration takes for built is what can be built."""

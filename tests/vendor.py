@@ -62,9 +62,11 @@ class Request:
         return json.loads(self.body)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Vendor(Factory):
     """Plays the next script for each request; the last one again and again."""
+
+    noisy = False  # its scripts may be megabytes long, and a log line names the factory
 
     scripts: list[list[Step]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)

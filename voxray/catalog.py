@@ -32,6 +32,7 @@ class Parts:
     http: HttpClient
     clock: Clock
     worker: Worker
+    voice_worker: Worker  # its own: a reply must not queue behind other callers' transcriptions
 
     def host(self, name: str) -> Host:
         """Where a vendor of the OpenAI dialect is, and our key there."""
@@ -88,7 +89,7 @@ def _tts_openai(parts: Parts, stage: StageSettings) -> Synthesizer:
 def _tts_local(parts: Parts, stage: StageSettings) -> Synthesizer:
     from voxray.providers.local_tts import LocalSpeech
 
-    return LocalSpeech(parts.worker, stage.voice)
+    return LocalSpeech(parts.voice_worker, stage.voice)
 
 
 def _tts_scripted(parts: Parts, stage: StageSettings) -> Synthesizer:
@@ -111,21 +112,17 @@ BUILT: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 
 
-def build_providers(settings: Settings, http: HttpClient, clock: Clock, worker: Worker) -> Providers:
+def build_providers(
+    settings: Settings, http: HttpClient, clock: Clock, worker: Worker, voice_worker: Worker
+) -> Providers:
     """The three the settings name. Raises ConfigError for a name that is not built."""
-    parts = Parts(settings, http, clock, worker)
+    parts = Parts(settings, http, clock, worker, voice_worker)
     stages = settings.providers
     return Providers(
         stt=_named(STT, "stt", stages.stt)(parts, stages.stt),
         llm=_named(LLM, "llm", stages.llm)(parts, stages.llm),
         tts=_named(TTS, "tts", stages.tts)(parts, stages.tts),
     )
-
-
-def build_synthesizer(settings: Settings, http: HttpClient, clock: Clock, worker: Worker) -> Synthesizer:
-    """The voice alone, for those who only want something said."""
-    tts = settings.providers.tts
-    return _named(TTS, "tts", tts)(Parts(settings, http, clock, worker), tts)
 
 
 def _named(makers: Mapping[str, F], stage: str, wanted: StageSettings) -> F:

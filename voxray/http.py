@@ -123,10 +123,8 @@ class HttpClient:
         self._dice = dice
         self._now = now
         # Twisted gives these no types.
-        self._policy = tls_policy or HostnameCachingHTTPSPolicy(
-            BrowserLikePolicyForHTTPS()  # type: ignore[no-untyped-call]
-        )
-        self._pool = HTTPConnectionPool(reactor, persistent=True)  # type: ignore[no-untyped-call]
+        self._policy = tls_policy or HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = MAX_IDLE_PER_HOST
         self._pool.cachedConnectionTimeout = int(IDLE_SECS)
         self._pool.retryAutomatically = False  # that is our own decision
@@ -185,7 +183,7 @@ class HttpClient:
 
     async def close(self) -> None:
         """Closes idle connections. Requests under way belong to who made them."""
-        await self._pool.closeCachedConnections()  # type: ignore[no-untyped-call]
+        await self._pool.closeCachedConnections()
 
     async def _try(self, stream: HttpStream, request: HttpRequest) -> Failure | None:
         """One try; None when the answer is a welcome one."""
@@ -208,7 +206,7 @@ class HttpClient:
         for name, value in request.headers.items():
             headers.setRawHeaders(name, [value])
         # The stream stands for the pool: it is told which connection is its own.
-        agent = Agent(self._reactor, self._policy, pool=stream)  # type: ignore[no-untyped-call]
+        agent = Agent(self._reactor, self._policy, pool=stream)
         body = None if request.body is None else _Body(request.body)
         return agent.request(request.method.encode("ascii"), request.url.encode("ascii"), headers, body)
 

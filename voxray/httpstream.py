@@ -136,7 +136,7 @@ class HttpStream(Protocol):
         self.status = response.code
         for name, values in response.headers.getAllRawHeaders():
             self.headers[name.decode("latin-1").lower()] = values[-1].decode("latin-1")
-        response.deliverBody(self)  # type: ignore[no-untyped-call]  # Twisted has no type for it
+        response.deliverBody(self)
 
     def getConnection(self, key: Any, endpoint: Any) -> Deferred[Any]:
         """Stands for the pool towards Agent: that is how we learn which connection is ours, and when."""

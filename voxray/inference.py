@@ -74,7 +74,7 @@ class InferenceThread:
             try:
                 result = job()
             except BaseException:  # noqa: BLE001 - it is handed to `done`
-                result = Failure()  # type: ignore[no-untyped-call]
+                result = Failure()
             self._reactor.callFromThread(done, result)
 
 

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from twisted.logger import (
     FilteringLogObserver,
@@ -48,8 +48,8 @@ def make_observer(stream: IO[str], settings: LogSettings) -> ILogObserver:
     """Writes events of the level and above to `stream`."""
     to_line = json_line if settings.json else text_line
     predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[settings.level])
-    filtered: Any = FilteringLogObserver(_writer(stream, to_line), [predicate])
-    return cast(ILogObserver, filtered)
+    filtered: ILogObserver = FilteringLogObserver(_writer(stream, to_line), [predicate])
+    return filtered
 
 
 def text_line(event: LogEvent) -> str:
@@ -76,12 +76,12 @@ def json_line(event: LogEvent) -> str:
 
 
 def _writer(stream: IO[str], to_line: Callable[[LogEvent], str]) -> ILogObserver:
-    @provider(ILogObserver)
     def write(event: LogEvent) -> None:
         stream.write(to_line(event) + "\n")
         stream.flush()
 
-    return write
+    observing: ILogObserver = provider(ILogObserver)(write)
+    return observing
 
 
 def _safe(text: str) -> str:

@@ -1,8 +1,5 @@
 """The daemon as Twisted's application framework sees it: what is started, in which order, and stopped."""
 
-# mypy: disable-error-code="no-untyped-call"
-# (Service and Failure are partly unannotated)
-
 from __future__ import annotations
 
 import gc
@@ -44,7 +41,7 @@ class Parts:
     site: Any
     listener: socket.socket
     startables: Sequence[Startable]
-    worker: ThreadWorker
+    workers: Sequence[ThreadWorker]
     http: HttpClient
     phrases: Sequence[str]
     warnings: Sequence[str]
@@ -69,7 +66,7 @@ class Daemon(Service):
         return self._port is not None
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         for warning in self._parts.warnings:
             self.log.warn("configuration: {warning}", warning=warning)
         self._starting = Deferred.fromCoroutine(self._start())
@@ -116,7 +113,7 @@ class Daemon(Service):
         self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -133,7 +130,8 @@ class Daemon(Service):
         await parts.http.close()
         for startable in reversed(parts.startables):
             await startable.stop()
-        await parts.worker.stop()
+        for worker in parts.workers:
+            await worker.stop()
 
 
 async def _maybe(result: object) -> None:

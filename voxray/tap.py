@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "makeService"]
 
-ENGINE_THREADS = 2
+EARS_THREADS = 2
 BEAT_SECS = 0.02
 
 
@@ -51,8 +51,8 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     from voxray.worker import ThreadWorker
 
     http = HttpClient(reactor)
-    worker = ThreadWorker(reactor, "engines", threads=ENGINE_THREADS)
-    exchange = _exchange(settings, http, worker, reactor)
+    workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
+    exchange = _exchange(settings, http, workers, reactor)
     registry = Registry(
         max_calls=settings.calls.max_calls,
         carrier=settings.calls.carrier,
@@ -70,7 +70,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             site=site,
             listener=bind(settings.server.host, settings.server.port),
             startables=[exchange.activity, *exchange.providers.all],
-            worker=worker,
+            workers=workers,
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt),
             warnings=warnings,
@@ -80,7 +80,9 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     return daemon
 
 
-def _exchange(settings: Settings, http: HttpClient, worker: ThreadWorker, reactor: Any) -> Exchange:
+def _exchange(
+    settings: Settings, http: HttpClient, workers: tuple[ThreadWorker, ThreadWorker], reactor: Any
+) -> Exchange:
     """What all calls share."""
     from voxray.call.call import Exchange
     from voxray.call.metronome import Metronome
@@ -89,7 +91,7 @@ def _exchange(settings: Settings, http: HttpClient, worker: ThreadWorker, reacto
     from voxray.frames import ULAW_8K
     from voxray.metrics import Metrics
 
-    providers = build_providers(settings, http, reactor, worker)
+    providers = build_providers(settings, http, reactor, *workers)
     return Exchange(
         settings=settings,
         providers=providers,
@@ -128,8 +130,8 @@ def _control(settings: Settings, reactor: Any) -> Any:
 
     from voxray.carriers.twilio import API_URL, TwilioControl
 
-    pool: Any = HTTPConnectionPool(reactor)  # type: ignore[no-untyped-call]
-    client: Any = HTTPClient(Agent(reactor, connectTimeout=3, pool=pool))  # type: ignore[no-untyped-call]
+    pool: Any = HTTPConnectionPool(reactor)
+    client: Any = HTTPClient(Agent(reactor, connectTimeout=3, pool=pool))
     return TwilioControl(client, reactor, sid, token, settings.providers.base_urls.get("twilio", API_URL))
 
 

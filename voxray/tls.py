@@ -1,5 +1,4 @@
 """The site behind TLS, from the two files of the configuration."""
-# mypy: disable-error-code="no-untyped-call"
 
 from __future__ import annotations
 

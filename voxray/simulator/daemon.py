@@ -111,7 +111,7 @@ class Daemon:
     async def ready(self, url: str, progress: Callable[[float], None]) -> None:
         """Waits until `url` answers 200. Raises DaemonFailed."""
         began = self._reactor.seconds()
-        agent = Agent(self._reactor, connectTimeout=2)  # type: ignore[no-untyped-call]
+        agent = Agent(self._reactor, connectTimeout=2)
         while not await self._answers(agent, url):
             waited = self._reactor.seconds() - began
             if self._over:

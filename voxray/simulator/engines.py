@@ -40,7 +40,7 @@ class Engines:
             calls=CallSettings(),
             logs=LogSettings(),
         )
-        self._parts = catalog.Parts(settings, HttpClient(reactor), reactor, self._worker)
+        self._parts = catalog.Parts(settings, HttpClient(reactor), reactor, self._worker, self._worker)
         self._voice: Synthesizer | None = None
         self._ears: Transcriber | None = None
 

@@ -65,7 +65,7 @@ class CallsResource(Resource):
         self._switchboard = switchboard
 
     def render_POST(self, request: Request) -> bytes:
-        user, password = request.getUser(), request.getPassword()  # type: ignore[no-untyped-call]
+        user, password = request.getUser(), request.getPassword()
         if not self._switchboard.admits(user, password):
             return _problem(request, 401, 20003, "Authenticate")
         found = _CALL.match(request.path)
@@ -100,14 +100,14 @@ def _change(request: Request) -> str:
 
 def _json(request: Request, status: int, body: dict[str, Any]) -> bytes:
     request.setResponseCode(status)
-    request.setHeader(b"Content-Type", b"application/json")  # type: ignore[no-untyped-call]
+    request.setHeader(b"Content-Type", b"application/json")
     return json.dumps(body).encode()
 
 
 def _problem(request: Request, status: int, code: int, message: str) -> bytes:
     if status == 401:
         challenge = b'Basic realm="Twilio API"'
-        request.setHeader(b"WWW-Authenticate", challenge)  # type: ignore[no-untyped-call]
+        request.setHeader(b"WWW-Authenticate", challenge)
     more = f"https://www.twilio.com/docs/errors/{code}"
     return _json(request, status, {"code": code, "message": message, "more_info": more, "status": status})
 
@@ -118,7 +118,7 @@ def _not_found(request: Request) -> bytes:
 
 def listen(reactor: Any, switchboard: Switchboard, port: int) -> Deferred[IListeningPort]:
     """Serves the switchboard on 127.0.0.1; port 0 picks a free one."""
-    site = Site(CallsResource(switchboard), reactor=reactor)  # type: ignore[no-untyped-call]
-    endpoint = TCP4ServerEndpoint(reactor, port, interface="127.0.0.1")  # type: ignore[no-untyped-call]
-    port_open: Deferred[IListeningPort] = endpoint.listen(site)  # type: ignore[no-untyped-call]
+    site = Site(CallsResource(switchboard), reactor=reactor)
+    endpoint = TCP4ServerEndpoint(reactor, port, interface="127.0.0.1")
+    port_open: Deferred[IListeningPort] = endpoint.listen(site)
     return port_open

@@ -98,7 +98,7 @@ async def post_webhook(
     )
     if auth_token:
         headers.addRawHeader("X-Twilio-Signature", signature(auth_token, signed_as, form))
-    agent = Agent(reactor, connectTimeout=WEBHOOK_TIMEOUT_SECS)  # type: ignore[no-untyped-call]
+    agent = Agent(reactor, connectTimeout=WEBHOOK_TIMEOUT_SECS)
     asked = agent.request(b"POST", url.encode("ascii"), headers, _Form(urlencode(form).encode("ascii")))
     try:
         response = await asked.addTimeout(timeout_secs, reactor)
@@ -116,7 +116,7 @@ async def post_webhook(
 
 def _body(response: IResponse) -> Deferred[bytes]:
     done: Deferred[bytes] = Deferred()
-    response.deliverBody(_Collector(done))  # type: ignore[no-untyped-call]
+    response.deliverBody(_Collector(done))
     return done
 
 
