@@ -16,11 +16,12 @@ import voxray
 from tests.fakes import FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
 from voxray.audio.g711 import linear_to_ulaw
 from voxray.audio.resample import resampled
-from voxray.call.call import STOP_AFTER_HANGUP_SECS, Call, Exchange
+from voxray.call.call import GOODBYE_GRACE_SECS, Call, Exchange
+from voxray.call.ending import PLAY_OUT_MAX_SECS, STOP_AFTER_HANGUP_SECS
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.registry import ANNOUNCED_SECS, Registry
-from voxray.errors import CarrierError
+from voxray.errors import CarrierError, ErrorKind, ProviderError
 from voxray.frames import (
     ULAW_8K,
     Audio,
@@ -215,6 +216,29 @@ class CallTests(SynchronousTestCase):
         call, _ = line.dial()
         line.silence(call, 5.0)
         self.assertEqual(line.tts.said[-1], "Bye.")
+        self.assertEqual(len(control.hung_up), 1)
+
+    def test_the_longest_call_and_a_caller_who_will_not_go(self) -> None:
+        """Somebody who talks into every goodbye is hung up on a little later."""
+        control = FakeControl()
+        replies = [[TextDelta("one two three four five six seven eight nine ten.")] for _ in range(20)]
+        line = self.line(*replies, settings=make_settings(max_call_secs=3.0), control=control)
+        call, _ = line.dial()
+        for _ in range(20):
+            line.silence(call, 1.0)
+            call.receive(Dtmf("1"))
+            call.receive(Dtmf("#"))
+        line.silence(call, GOODBYE_GRACE_SECS + PLAY_OUT_MAX_SECS - 15.0)
+        self.assertEqual(len(control.hung_up), 1)
+
+    def test_the_goodbye_fails(self) -> None:
+        """A voice that is down does not keep a call alive."""
+        control = FakeControl()
+        line = self.line(settings=make_settings(max_call_secs=3.0), control=control)
+        call, _ = line.dial()
+        line.silence(call, 1.0)
+        line.tts.error = ProviderError("fake", ErrorKind.OVERLOADED, "down")
+        line.silence(call, 3.0)
         self.assertEqual(len(control.hung_up), 1)
 
     def test_the_caller_hangs_up_in_the_middle(self) -> None:

@@ -49,9 +49,9 @@ class Answering:
         phrases: PhraseBook,
         clock: IReactorTime,
         said: Callable[[str, EndCall | None], None],
-        failed: Callable[[], None],
+        failed: Callable[[EndCall | None], None],
     ) -> None:
-        """`said(words, end_call)`: heard to its end. `failed()`: it failed; what was heard is kept."""
+        """`said(words, end_call)`: heard to its end. `failed(end_call)`: what was heard is kept."""
         self._pipeline, self._mouth, self._conversation = pipeline, mouth, conversation
         self._phrases, self._clock = phrases, clock
         self._on_said, self._on_failed = said, failed
@@ -136,8 +136,7 @@ class Answering:
             self.log.warn("a reply failed: {error}", error=failure.getErrorMessage())
         else:
             self.log.failure("a reply failed", failure)
-        self.cut()
-        self._on_failed()
+        self._on_failed(self.cut().end_call)
 
 
 def abandon(stage: Deferred[Any]) -> None:

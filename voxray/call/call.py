@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from voxray.audio.codec import codec_for
 from voxray.call import machine
 from voxray.call.conversation import Conversation
 from voxray.call.dialogue import Dialogue, TurnReport
 from voxray.call.ear import Ear
+from voxray.call.ending import Ending
 from voxray.call.floor import FloorState
 from voxray.call.keypad import Keypad
 from voxray.call.metronome import Metronome
@@ -27,14 +25,13 @@ from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
 from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
-from voxray.errors import CarrierError
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, MediaFormat, StreamStopped
 from voxray.interfaces import CallControl, MediaSink, Providers, VoiceActivity
 from voxray.metrics import Metrics
 from voxray.settings import Settings
 
-STOP_AFTER_HANGUP_SECS = 5.0
-"""The carrier's `stop` follows a REST hang-up; if it does not, we close the socket."""
+GOODBYE_GRACE_SECS = 15.0
+"""Beyond `max_call_secs`: time for the goodbye, and no more, whatever the caller says to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,6 @@ class Call:
         self.started_at = clock.seconds()
         self._sink, self._exchange, self._on_ended = sink, exchange, ended
         self._reason = ""
-        self._closing: Deferred[Any] | None = None
         self._life = machine.machine(self)
         self._keypad = Keypad()
         self._pacer = Pacer(
@@ -83,6 +79,14 @@ class Call:
             audible=self._audible,
         )
         self._mouth = Mouth(self._pacer, wire, clock)
+        self._ending = Ending(
+            call=info,
+            mouth=self._mouth,
+            sink=sink,
+            control=exchange.control,
+            clock=clock,
+            metrics=metrics,
+        )
         self._dialogue = Dialogue(
             pipeline=Pipeline(exchange.providers, self._mouth, info, clock, metrics),
             mouth=self._mouth,
@@ -142,8 +146,13 @@ class Call:
         self._ear.elapsed(now)
         self._dialogue.elapsed(now)
         limit = self._exchange.settings.agent.max_call_secs
-        if not self._reason and 0 < limit <= now - self.started_at:
+        beyond = now - self.started_at - limit
+        if limit <= 0 or beyond < 0:
+            return
+        if not self._reason:
             self.say_goodbye("max_duration")
+        elif beyond >= GOODBYE_GRACE_SECS:
+            self._life.finish()
 
     def say_goodbye(self, reason: str) -> None:
         """Ends the call politely: the goodbye phrase, then the hang-up."""
@@ -168,16 +177,14 @@ class Call:
 
     def play_out(self) -> None:
         self._ear.close()  # nobody listens to the caller from here on
-        self._work(Deferred.fromCoroutine(self._mouth.played()), self._life.played_out)
+        self._ending.play_out(self._life.played_out)
 
     def hang_up(self) -> None:
-        self._work(Deferred.fromCoroutine(self._hang_up()), lambda: None)
+        self._ending.hang_up()
 
     def clean_up(self) -> None:
         exchange = self._exchange
-        closing, self._closing = self._closing, None
-        if closing is not None:
-            closing.cancel()
+        self._ending.stop()
         self._ear.close()
         self._dialogue.stop()
         exchange.beat.leave(self._pacer.tick)
@@ -194,42 +201,12 @@ class Call:
         self._on_ended(self)
 
     # -- inside --------------------------------------------------------------
-    async def _hang_up(self) -> None:
-        control, outcome = self._exchange.control, "closed"
-        if control is not None:
-            try:
-                await control.hang_up(self.info.call_sid)
-                outcome = "rest"
-            except CarrierError as error:
-                outcome = "failed"
-                self.log.warn(
-                    "call {call_id}: the carrier would not hang up: {error}",
-                    call_id=self.call_id,
-                    error=str(error),
-                )
-        self._exchange.metrics.hangups.labels(outcome).inc()
-        if outcome == "rest":  # the carrier's `stop` ends the call; make sure of it
-            self._exchange.clock.callLater(STOP_AFTER_HANGUP_SECS, self._sink.close, 1000, "hang-up")
-        else:
-            self._sink.close(1000, "hang-up")
-
     def _end(self, reason: str) -> None:
         self._reason = self._reason or reason
         self._life.ended()
 
     def _audible(self, now: float) -> None:
         self._dialogue.audible(now)
-
-    def _work(self, work: Deferred[None], then: Callable[[], None]) -> None:
-        self._closing = work
-
-        def failed(failure: Failure) -> None:
-            if not isinstance(failure.value, CancelledError):
-                self.log.failure("call {call_id}: ending it failed", failure, call_id=self.call_id)
-                self._sink.close(1011, "internal error")
-
-        work.addCallback(lambda _: then())
-        work.addErrback(failed)
 
     def _report(self, turn: TurnReport) -> None:
         """One exchange is over: metrics always, words only where the owner asked for them."""

@@ -92,7 +92,7 @@ class Dialogue:
         self._heard_words = ""
         self._cut: Cut | None = None
         self._later: list[str] = []  # said while interruptions were not allowed
-        self._caller_speaks = False
+        self._callers_turn = False  # from the first speech to the turn's end, pauses included
         self._leaving = False  # the call is being ended: nobody is asked whether they are there
         self._over = False
 
@@ -121,7 +121,7 @@ class Dialogue:
 
     def elapsed(self, now: float) -> None:
         """Called about twice a second: false interruptions and idle callers."""
-        if self._over or self._leaving or self._caller_speaks or self._hearing.busy:
+        if self._over or self._leaving or self._callers_turn or self._hearing.busy:
             return
         if self._cut is not None and now - self._cut.at > RESUME_AFTER_SECS:
             self._resume()
@@ -137,14 +137,13 @@ class Dialogue:
 
     # -- what the ear reports ------------------------------------------------
     def speech_started(self) -> None:
-        self._caller_speaks = True
+        self._callers_turn = True
         self._hearing.resumed()
         if self.state is FloorState.THINKING:
             self._mouth.hold()  # do not talk into the caller's second thought
 
     def speech_paused(self, utterance: Utterance) -> None:
         """Speech stopped for a moment: perhaps the turn is over."""
-        self._caller_speaks = False
         self._quiet_since = self._clock.seconds()
         if not self._over:
             self._hearing.paused(utterance)
@@ -164,7 +163,7 @@ class Dialogue:
         """The caller's turn is over; `speech_end` is when its last speech reached us."""
         if self._over:
             return
-        self._caller_speaks = False
+        self._callers_turn = False
         self._quiet_since = now = self._clock.seconds()
         self._idle_prompts = 0
         self._hearing.turn_over(utterance, TurnTimes(speech_end=speech_end, turn_end=now))
@@ -219,12 +218,13 @@ class Dialogue:
         self._answering.reply(times)
 
     def _resume(self) -> None:
-        """It was no interruption: say what was not heard, from where it was cut."""
+        """It was no interruption: say what was not heard, from where it was cut. A call that was ending ends."""
         cut, self._cut = self._cut, None
         assert cut is not None
         self._metrics.interruptions.labels("false").inc()
-        if cut.unheard or cut.end_call:
-            self.say(cut.unheard, cut.end_call)
+        rest = cut.unheard if self._turns.resume_false_interruption else ""
+        if rest or cut.end_call:
+            self.say(rest, cut.end_call)
 
     def _prompt_idle(self) -> None:
         self._idle_prompts += 1
@@ -238,8 +238,7 @@ class Dialogue:
         self._tell(words, interrupted=False)
         self._floor.rest()
         if end_call is not None:
-            self._leaving = True
-            self._finish(end_call.reason)
+            self._leave(end_call)
         elif self._later:
             text, self._later = " ".join(self._later), []
             self._answer(text, TurnTimes())
@@ -256,10 +255,17 @@ class Dialogue:
             self._interrupt()
             self._cut = None
 
-    def _answer_failed(self) -> None:
+    def _answer_failed(self, end_call: EndCall | None) -> None:
         self._tell("", interrupted=True)
         self._floor.rest()
-        self._apologise()
+        if end_call is not None:
+            self._leave(end_call)
+        else:
+            self._apologise()
+
+    def _leave(self, end_call: EndCall) -> None:
+        self._leaving = True
+        self._finish(end_call.reason)
 
     def _apologise(self) -> None:
         if self._over or not self._agent.apology:

@@ -58,11 +58,12 @@ class Ear:
         self._wire, self._settings, self._listener = wire, settings, listener
         self._agent_speaks, self._clock = agent_speaks, clock
         self._to_float = codec_for(wire).to_float
+        self._per_ms = wire.bytes_per_ms
         self._endpointer = Endpointer(settings)
         self._bargein = BargeInDetector(settings, wire.rate_hz)
         self._detector = activity.open(wire.rate_hz, self._window)
         self._window_bytes = self._detector.window_samples * wire.sample_bytes
-        self._window_ms = self._window_bytes / wire.bytes_per_ms
+        self._window_ms = self._window_bytes / self._per_ms
         self._pending = bytearray()  # less than a window
         self._memory = bytearray()  # audio from `_memory_ms` on
         self._memory_ms = 0.0
@@ -77,7 +78,7 @@ class Ear:
         """A packet of any size."""
         if self._closed:
             return
-        self._received_ms += len(payload) / self._wire.bytes_per_ms
+        self._received_ms += len(payload) / self._per_ms
         self._last_packet = self._clock.seconds()
         self._memory += payload
         pending = self._pending
@@ -151,7 +152,7 @@ class Ear:
 
     def _utterance(self, start_ms: float, end_ms: float, until_ms: float | None = None) -> Utterance:
         """Speech with the padding before it; up to `until_ms`, or to what has been received."""
-        per_ms = self._wire.bytes_per_ms
+        per_ms = self._per_ms
         padding = 0.0 if start_ms == self._cut_ms else self._settings.pre_speech_ms
         first = int(max(0.0, start_ms - padding - self._memory_ms)) * per_ms
         last = None if until_ms is None else int(until_ms - self._memory_ms) * per_ms
@@ -161,5 +162,5 @@ class Ear:
         """Drops audio older than `before_ms`, half a second or more at a time."""
         surplus = int(before_ms - self._memory_ms)
         if surplus >= _SLACK_MS / 2:
-            del self._memory[: surplus * self._wire.bytes_per_ms]
+            del self._memory[: surplus * self._per_ms]
             self._memory_ms += surplus

@@ -1,7 +1,7 @@
-"""The life of a call: ringing -> up -> draining -> ended. One way, each door once.
+"""The life of a call: ringing -> up -> draining -> hanging up -> ended. One way, each door once.
 
-*Draining* means: the agent has ended the call, its last words are being heard, then the carrier is told to
-hang up. Whatever happens, `ended` comes exactly once and cleans up.
+*Draining* means: the agent has ended the call and its last words are being heard; then the carrier is told to
+hang up, once. Whatever happens, `ended` comes exactly once and cleans up.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ _builder = TypeMachineBuilder(Life, LifeCore)
 ringing = _builder.state("ringing")
 up = _builder.state("up")
 draining = _builder.state("draining")
+hanging_up = _builder.state("hanging up")
 ended = _builder.state("ended")
 
 
@@ -56,7 +57,7 @@ def _play_out(life: Life, core: LifeCore) -> None:
     core.play_out()
 
 
-@draining.upon(Life.played_out).loop()
+@draining.upon(Life.played_out).to(hanging_up)
 def _hang_up(life: Life, core: LifeCore) -> None:
     core.hang_up()
 
@@ -72,6 +73,11 @@ def _caller_left(life: Life, core: LifeCore) -> None:
 
 
 @draining.upon(Life.ended).to(ended)
+def _left_before_the_end(life: Life, core: LifeCore) -> None:
+    core.clean_up()
+
+
+@hanging_up.upon(Life.ended).to(ended)
 def _over(life: Life, core: LifeCore) -> None:
     core.clean_up()
 
@@ -82,6 +88,9 @@ up.upon(Life.started).loop().returns(None)
 up.upon(Life.played_out).loop().returns(None)
 draining.upon(Life.started).loop().returns(None)
 draining.upon(Life.finish).loop().returns(None)
+hanging_up.upon(Life.started).loop().returns(None)
+hanging_up.upon(Life.finish).loop().returns(None)
+hanging_up.upon(Life.played_out).loop().returns(None)
 ended.upon(Life.started).loop().returns(None)
 ended.upon(Life.finish).loop().returns(None)
 ended.upon(Life.played_out).loop().returns(None)

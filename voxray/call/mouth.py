@@ -42,8 +42,8 @@ class Mouth:
     def end(self) -> None:
         """The piece is complete."""
         self._push(self._voicing.flush())
-        if self._pieces:
-            self._pieces[-1].end_ms = self._pacer.pushed_ms
+        self._pieces[-1].end_ms = self._pacer.pushed_ms
+        self._pacer.mark(self._clock.seconds())
 
     def say(self, text: str, payload: bytes) -> None:
         """A phrase made earlier, already in the wire's codec, as a whole reply."""

@@ -26,6 +26,10 @@ MAX_PLAYOUT_LAG_MS = 1000.0
 """A mark that comes back later than this says more about the network than about the loudspeaker."""
 
 
+MAX_PENDING_MARKS = 64
+"""A carrier that never echoes marks costs no more memory than this."""
+
+
 @dataclass(slots=True)
 class PacerCounts:
     """What one call's pacer saw; read by the metrics at the end of the call."""
@@ -36,13 +40,6 @@ class PacerCounts:
     marks_sent: int = 0
     marks_returned: int = 0
     marks_unknown: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _PendingMark:
-    name: str
-    position_ms: float
-    sent_at: float
 
 
 class Pacer:
@@ -74,7 +71,7 @@ class Pacer:
         self.counts = PacerCounts()
         self._held = False
         self._mark_serial = 0
-        self._ignored_marks: set[str] = set()
+        self._ignored_marks: deque[str] = deque(maxlen=MAX_PENDING_MARKS)
         self._reset()
 
     def _reset(self) -> None:
@@ -84,7 +81,7 @@ class Pacer:
         self._buffer_end = 0.0  # when the carrier will have played all it has
         self._playout_lag_ms = 0.0
         self._mark_at: deque[float] = deque()  # positions whose mark is still to be sent
-        self._pending: dict[str, _PendingMark] = {}
+        self._pending: dict[str, float] = {}  # name -> position in ms
         self._open = False  # more audio of the same reply is expected
         self._reply_begun = False  # some of this reply was sent: running dry now is an underrun
 
@@ -130,7 +127,7 @@ class Pacer:
     def clear(self, now: float) -> float:
         """Drops everything, here and at the carrier. Returns the position the caller had heard, in ms."""
         heard, sent_any = self.heard_ms(now), self._sent_ms > 0
-        self._ignored_marks.update(self._pending)
+        self._ignored_marks.extend(self._pending)
         self._reset()
         self._held = False
         self.generation += 1
@@ -149,14 +146,14 @@ class Pacer:
     def mark_returned(self, name: str, now: float) -> None:
         """The carrier echoed a mark: either what precedes it was played, or it belongs to a cleared reply."""
         if name in self._ignored_marks:
-            self._ignored_marks.discard(name)
+            self._ignored_marks.remove(name)
             return
-        pending = self._pending.pop(name, None)
-        if pending is None:
+        position_ms = self._pending.pop(name, None)
+        if position_ms is None:
             self.counts.marks_unknown += 1
             return
         self.counts.marks_returned += 1
-        unplayed = self._sent_ms - pending.position_ms
+        unplayed = self._sent_ms - position_ms
         expected = self._buffer_end - unplayed / 1000
         self._playout_lag_ms = min(max(0.0, (now - expected) * 1000), MAX_PLAYOUT_LAG_MS)
 
@@ -222,6 +219,8 @@ class Pacer:
             position = self._mark_at.popleft()
             self._mark_serial += 1
             name = f"v{self.generation}-{self._mark_serial}"
-            self._pending[name] = _PendingMark(name, position, now)
+            self._pending[name] = position
+            if len(self._pending) > MAX_PENDING_MARKS:
+                self._pending.pop(next(iter(self._pending)))
             self.counts.marks_sent += 1
             self._sink.send_mark(name)
