@@ -6,7 +6,7 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,6 +39,7 @@ class Parts:
     exchange: Exchange
     registry: Registry
     site: Any
+    close_sockets: Callable[[int, str], Deferred[None]]
     listener: socket.socket
     startables: Sequence[Startable]
     workers: Sequence[ThreadWorker]
@@ -68,7 +69,7 @@ class Daemon(Service):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         for warning in self._parts.warnings:
-            self.log.warn("configuration: {warning}", warning=warning)
+            self.log.warn("configuration: {text}", text=warning)  # "warning" is for Python's own
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._cannot_start)
 
@@ -127,6 +128,7 @@ class Daemon(Service):
             port, self._port = self._port, None
             await _maybe(port.stopListening())
         parts.registry.abort_all(1001, "shutdown")
+        await parts.close_sockets(1001, "shutdown")  # a peer that does not answer is dropped after a second
         await parts.http.close()
         for startable in reversed(parts.startables):
             await startable.stop()

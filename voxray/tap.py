@@ -61,13 +61,14 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
         metrics=exchange.metrics,
     )
     daemon: Daemon
-    site = with_tls(settings.server.tls, _site(exchange, registry, reactor, ready=lambda: daemon.ready))
+    site = _site(exchange, registry, reactor, ready=lambda: daemon.ready)
     agent = settings.agent
     daemon = Daemon(
         Parts(
             exchange=exchange,
             registry=registry,
-            site=site,
+            site=with_tls(settings.server.tls, site, reactor),
+            close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
             startables=[exchange.activity, *exchange.providers.all],
             workers=workers,
@@ -136,24 +137,36 @@ def _control(settings: Settings, reactor: Any) -> Any:
 
 
 def _site(exchange: Exchange, registry: Registry, reactor: Any, *, ready: Any) -> Any:
-    from voxray.carriers.twilio import TwilioDocuments
-    from voxray.metrics import HttpRecorder, MediaRecorder
-    from voxray.serializers.twilio import TwilioSerializer
+    from voxray.metrics import HttpRecorder
     from voxray.web.api import Api
-    from voxray.web.hooks import Admission, Hooks
-    from voxray.web.media import MediaFactory, MediaResource
+    from voxray.web.idle import Idle
     from voxray.web.site import Root, VoxraySite
 
     settings, metrics = exchange.settings, exchange.metrics
     api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
+    front, media = Idle().resource(), None
+    if settings.calls.carrier:
+        front, media = _telephony(exchange, registry, reactor, ready)
+    root = Root(api.resource(), front, media)
+    body_limit = settings.server.max_request_body_bytes
+    return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)
+
+
+def _telephony(exchange: Exchange, registry: Registry, reactor: Any, ready: Any) -> Any:
+    """The webhook and the media socket."""
+    from voxray.carriers.twilio import TwilioDocuments
+    from voxray.metrics import MediaRecorder
+    from voxray.serializers.twilio import TwilioSerializer
+    from voxray.web.hooks import Admission, Hooks
+    from voxray.web.media import MediaFactory, MediaResource
+
+    settings, recorder = exchange.settings, MediaRecorder(exchange.metrics)
     admission = Admission(
         draining=lambda: not ready(), room=registry.admits, announced=_announcer(registry, exchange)
     )
     hooks = Hooks(TwilioDocuments(), settings.server.proxy_host, admission)
-    media = MediaFactory(reactor, settings.media, TwilioSerializer, registry.open, MediaRecorder(metrics))
-    root = Root(api.resource(), hooks.resource(), MediaResource(media))
-    body_limit = settings.server.max_request_body_bytes
-    return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)
+    media = MediaFactory(reactor, settings.media, TwilioSerializer, registry.open, recorder)
+    return hooks.resource(), MediaResource(media)
 
 
 def _announcer(registry: Registry, exchange: Exchange) -> Any:

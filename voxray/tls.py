@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenSSL.SSL import Error as SslError
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.ssl import PrivateCertificate
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -13,7 +14,7 @@ from voxray.errors import ConfigError
 from voxray.settings import TlsSettings
 
 
-def with_tls(tls: TlsSettings, site: Any) -> Any:
+def with_tls(tls: TlsSettings, site: Any, clock: IReactorTime) -> Any:
     """The site itself where TLS is off. Raises ConfigError for files that cannot serve."""
     if not tls.enable:
         return site
@@ -23,4 +24,4 @@ def with_tls(tls: TlsSettings, site: Any) -> Any:
         context.getContext()
     except (OSError, SslError, ValueError) as error:
         raise ConfigError(f"tls_cert_file and tls_key_file cannot be used: {error}") from error
-    return TLSMemoryBIOFactory(context, False, site)
+    return TLSMemoryBIOFactory(context, False, site, clock)

@@ -8,6 +8,7 @@ misconduct or no `start`, 1009 too big (Autobahn), 1011 our fault, 1013 no room 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.logger import Logger
@@ -72,7 +73,7 @@ class MediaProtocol(FastTextProtocol):
         self._outbound: Outbound | None = None
         self._why = ""  # set once the end has begun
         self._age_secs = 0.0
-        self._ping_due_secs = settings.ping_interval_secs
+        self._ping_due_secs = settings.ping_interval_secs or math.inf
 
     # -- Autobahn calls --------------------------------------------------------
     def onConnect(self, request: Any) -> str | None:

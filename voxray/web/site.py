@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import datetimeToLogString
 from twisted.web.resource import Resource
@@ -75,17 +76,24 @@ class VoxraySite(Site):
 class Root(Resource):
     """The tree: real children (the media socket) first, the API's paths, all else to the webhook.
 
-    A Klein resource is a leaf, so it cannot be the parent of /telephony: it is handed each request
-    with the path put back.
+    Without a carrier there is no media socket, and `hooks` is a status page. A Klein resource is a leaf, so
+    it cannot be the parent of /telephony: it is handed each request with the path put back.
     """
 
-    def __init__(self, api: Resource, hooks: Resource, media: Any) -> None:
+    def __init__(self, api: Resource, hooks: Resource, media: Any | None) -> None:
         super().__init__()
         self._api = api
         self._hooks = hooks
+        self._media = media
         telephony = _Nothing()
-        telephony.putChild(b"ws", media)
+        if media is not None:
+            telephony.putChild(b"ws", media)
         self.putChild(b"telephony", telephony)
+
+    def close_sockets(self, code: int, reason: str) -> Deferred[None]:
+        """Ends every media socket; fires when they are gone."""
+        gone: Deferred[None] = succeed(None) if self._media is None else self._media.close_all(code, reason)
+        return gone
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         request.prepath.pop()

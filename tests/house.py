@@ -1,0 +1,277 @@
+"""The daemon whole, as `tap` builds it, on an imaginary reactor: only providers and time are fake.
+
+Between the configuration document and a message on the wire everything is the real thing, so a key that is
+not wired to its effect fails the test that looks for the effect.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from collections.abc import AsyncGenerator, Collection, Iterable
+from itertools import groupby
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.configs import loaded
+from tests.fakes import FakeModel, FakeTranscriber, Stage
+from tests.test_call_call import QUIET, TONE
+from tests.test_media_socket import start
+from tests.test_web_http import Answer
+from tests.wsframes import PING, ServerFrame, close_code, frame, handshake, server_frames
+from voxray import catalog, inference, service, tap
+from voxray.frames import ULAW_8K, CallInfo, Speech
+from voxray.interfaces import Providers
+
+BASE: dict[str, object] = {
+    "provider": "scripted",
+    "runner_transport": "twilio",
+    "host": "127.0.0.1",
+    "vad_type": "energy",
+    "eager_transcription": False,
+    "greeting": "",
+    "goodbye": "",
+}
+WORD_SECS = 0.1
+WORD = 800  # bytes
+
+
+def free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        port: int = asked.getsockname()[1]
+        return port
+
+
+class Teller(Stage):
+    """100 ms of audio a word; each text has a byte of its own, so that the wire tells what was said."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.error: Exception | None = None
+
+    async def synthesize(self, text: str, call: CallInfo) -> AsyncGenerator[Speech, None]:
+        if self.error is not None:
+            raise self.error
+        if text not in self.texts:
+            self.texts.append(text)
+        for _ in text.split():
+            yield Speech(bytes([self.texts.index(text) + 1]) * WORD, ULAW_8K)
+
+
+class InlineThread:
+    """A JobThread without a thread."""
+
+    def __init__(self, reactor: object) -> None: ...
+
+    def submit(self, job: Any, done: Any) -> None:
+        done(job())
+
+    def stop(self) -> None: ...
+
+
+class Reactor(MemoryReactorClock):  # type: ignore[misc]
+    """Has threads call back at once."""
+
+    def callFromThread(self, function: Any, *args: Any) -> None:
+        function(*args)
+
+
+class Transport(StringTransport):
+    """A TCP transport over a socket that is connected to nothing."""
+
+    protocol: Any = None
+    aborted = False
+    bufferSize = 65_536
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handle = socket.socket()
+
+    def getHandle(self) -> socket.socket:
+        return self.handle
+
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.loseConnection()
+
+
+class House:
+    """A running daemon. `real` names the stages whose provider is the configured one."""
+
+    def __init__(
+        self,
+        case: SynchronousTestCase,
+        document: dict[str, object] | None = None,
+        *replies: Iterable[object],
+        real: Collection[str] = (),
+        **environ: str,
+    ) -> None:
+        self.reactor = Reactor()
+        self.reactor.advance(100)
+        self.stt, self.llm, self.tts = FakeTranscriber(), FakeModel(*map(list, replies)), Teller()
+        self.lines: list[Line] = []
+        self.logged: list[dict[str, Any]] = []
+        self._case, self._real = case, real
+        self._make_providers = catalog.build_providers
+        case.patch(catalog, "build_providers", self._providers)
+        case.patch(inference, "InferenceThread", InlineThread)
+        case.patch(service, "gc", SimpleNamespace(collect=lambda: None, freeze=lambda: None))
+        made = loaded({**BASE, "port": free_port(), **(document or {})}, **environ)
+        self.settings = made.settings
+        self.daemon: Any = tap._build(made.settings, made.warnings, self.reactor)
+        self.listener: socket.socket = self.daemon._parts.listener
+        self.address = self.listener.getsockname()
+        globalLogPublisher.addObserver(self.logged.append)
+        case.addCleanup(self._close)
+        self.daemon.startService()
+        [(_, _, self.site)] = self.reactor.adoptedPorts
+
+    def _providers(self, *args: Any) -> Providers:
+        made = self._make_providers(*args)
+        self.configured = made
+        return Providers(*(getattr(made if s in self._real else self, s) for s in ("stt", "llm", "tts")))
+
+    def _close(self) -> None:
+        stopping = self.daemon.stopService()
+        for line in self.lines:
+            line.lose()
+        self.reactor.advance(1)  # the metronomes notice that nobody is left
+        self._case.successResultOf(stopping)
+        globalLogPublisher.removeObserver(self.logged.append)
+        self._case.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    # -- HTTP ------------------------------------------------------------------
+    def ask(self, method: str, path: str, body: bytes = b"", *, host: str = "h.example") -> Answer:
+        """One request on a connection of its own."""
+        line = Line(self)
+        head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
+        line.raw(head.encode() + body)
+        return Answer(line.transport.value())
+
+    # -- calls -----------------------------------------------------------------
+    def socket(self) -> Line:
+        """A media socket, not yet a call."""
+        line = Line(self)
+        line.raw(handshake())
+        self._case.assertIn(b" 101 ", line.transport.value()[:20])
+        line.transport.clear()
+        return line
+
+    def dial(self) -> Line:
+        """A call that is up."""
+        line = self.socket()
+        line.send(start(len(self.lines)))
+        return line
+
+    def pass_time(self, secs: float, step: float = 0.02) -> None:
+        """Nobody sends anything."""
+        for _ in range(round(secs / step)):
+            self.reactor.advance(step)
+            for line in self.lines:
+                line.settle()
+
+
+class Line:
+    """The carrier's end of one connection."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        house.lines.append(self)
+        self.over = False
+        self.transport = Transport()
+        self.transport.protocol = house.site.buildProtocol(self.transport.getPeer())
+        self.transport.protocol.makeConnection(self.transport)
+        self._quiet = 0
+
+    def raw(self, data: bytes) -> None:
+        if not self.over:
+            self.transport.protocol.dataReceived(data)
+        self.settle()
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.raw(frame(json.dumps(message).encode()))
+
+    def settle(self) -> None:
+        if self.transport.disconnecting:
+            self.lose()
+
+    def lose(self) -> None:
+        if not self.over:
+            self.over = True
+            self.transport.protocol.connectionLost(Failure(ConnectionLost()))
+            self.transport.handle.close()
+
+    # -- what the caller does --------------------------------------------------
+    def hear(self, packets: Iterable[bytes]) -> None:
+        """The caller's packets in real time."""
+        for packet in packets:
+            self._house.reactor.advance(0.02)
+            self.send({"event": "media", "media": {"payload": base64.b64encode(packet).decode()}})
+
+    def silence(self, secs: float) -> None:
+        for _ in range(round(secs / 0.02)):
+            self._quiet += 1
+            self.hear([QUIET[self._quiet % len(QUIET)]])
+
+    def tone(self, secs: float, packet: bytes = TONE) -> None:
+        """A loud tone: speech, to the energy detector, for two seconds."""
+        self.hear([packet] * round(secs / 0.02))
+
+    def press(self, keys: str) -> None:
+        for digit in keys:
+            self.send({"event": "dtmf", "dtmf": {"digit": digit}})
+        self.settle_stages()
+
+    def settle_stages(self) -> None:
+        """The stages of an answer hand over in reactor turns of their own."""
+        for _ in range(5):
+            self._house.reactor.advance(0)
+
+    def answer(self, text: str) -> None:
+        """The transcriber's oldest open question is answered."""
+        self._house.stt.answer(text)
+        self.settle_stages()
+
+    # -- what reached the caller -----------------------------------------------
+    @property
+    def frames(self) -> list[ServerFrame]:
+        return server_frames(self.transport.value())
+
+    @property
+    def code(self) -> int | None:
+        return close_code(self.frames)
+
+    @property
+    def pings(self) -> int:
+        return sum(1 for f in self.frames if f.opcode == PING)
+
+    def messages(self) -> list[Any]:
+        return [json.loads(f.payload) for f in self.frames if f.opcode == 1]
+
+    def kinds(self) -> list[str]:
+        return [m["event"] for m in self.messages()]
+
+    @property
+    def audio(self) -> bytes:
+        """All of it."""
+        payloads = (m["media"]["payload"] for m in self.messages() if m["event"] == "media")
+        return b"".join(base64.b64decode(payload) for payload in payloads)
+
+    @property
+    def said(self) -> list[str]:
+        """The texts whose audio came, in order."""
+        texts = self._house.tts.texts
+        return [texts[code - 1] for code, _ in groupby(self.audio) if code <= len(texts)]
