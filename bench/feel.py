@@ -1,12 +1,12 @@
 """What a caller feels, with the default configuration: the real daemon, offline, and recorded people.
 
-    python -m bench.feel [--barge-ins N] [--json FILE]
+    python -m bench.feel [--turns N] [--barge-ins N]
 
-Starts `twistd -n voxray --config etc/voxray.json` and calls it, one call after the other, with every human
-recording of voxray/data/callers. Each is a turn of its own: last audible packet to the first of the reply; cut
-off or not. Then some are spoken over the agent's answers: first audible packet to `clear`. Then noises and
-back-channels: does the agent stop? Some ten minutes, all in real time; run it on an idle machine. Which
-sounds are people and which are synthetic is in callers.json.
+Starts `twistd -n voxray --config etc/voxray.json` and calls it, one call after the other, with human
+recordings of voxray/data/callers, evenly taken. Each is a turn of its own: last audible packet to the first of
+the reply; cut off or not. Then some are spoken over the agent's answers: first audible packet to `clear`.
+Then noises and back-channels: does the agent stop? Some twelve minutes, all in real time; run it on an idle
+machine. Which sounds are people and which are synthetic is in callers.json.
 """
 
 from __future__ import annotations
@@ -91,14 +91,16 @@ def step(do: Do, entry: dict[str, Any], after: float = 0.0) -> Step:
     return Step(do, text=entry["text"] or entry["id"], file=str(CALLERS / f"{entry['id']}.wav"), secs=after)
 
 
-def scripts(barge_ins: int) -> list[Script]:
+def scripts(turns: int, barge_ins: int) -> list[Script]:
     entries = recordings()
     people = [e for e in entries if e["human"] and e["kind"] != "goodbye"]
     question = next(e for e in entries if e["id"] == QUESTION)
     rng = np.random.default_rng(7)
-    found = []
-    for first in range(0, len(people), TURNS_A_CALL):
-        found.append([step(Do.SAY, entry) for entry in people[first : first + TURNS_A_CALL]])
+    asked = [people[n] for n in np.linspace(0, len(people) - 1, turns).round().astype(int)]
+    found = [
+        [step(Do.SAY, entry) for entry in asked[first : first + TURNS_A_CALL]]
+        for first in range(0, len(asked), TURNS_A_CALL)
+    ]
     interrupters = [people[n] for n in rng.permutation(len(people))[:barge_ins]]
     for first in range(0, len(interrupters), TURNS_A_CALL):
         steps = []
@@ -113,14 +115,14 @@ def scripts(barge_ins: int) -> list[Script]:
     return [Script(steps=tuple(steps)) for steps in found]
 
 
-async def measure(reactor: Any, barge_ins: int) -> Found:
+async def measure(reactor: Any, turns: int, barge_ins: int) -> Found:
     found, port = Found(), free_port()
     daemon = Daemon(reactor, lambda event: None)
     daemon.start(ROOT / "etc" / "voxray.json", environment(port, free_port(), "AC" + "0" * 32, "x"), ROOT)
     engines = Engines(reactor)
     try:
         await daemon.ready(f"http://127.0.0.1:{port}/ready", lambda waited: None)
-        for script in scripts(barge_ins):
+        for script in scripts(turns, barge_ins):
             plan = Plan(
                 Target(f"http://127.0.0.1:{port}/"), script, Patience(), transcribe=False, max_secs=180
             )
@@ -155,11 +157,12 @@ def show(found: Found) -> None:
 
 def main(reactor: Any) -> Deferred[None]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--barge-ins", type=int, default=36)
+    parser.add_argument("--barge-ins", type=int, default=24)
+    parser.add_argument("--turns", type=int, default=26)
     options = parser.parse_args()
 
     async def work() -> None:
-        show(await measure(reactor, options.barge_ins))
+        show(await measure(reactor, options.turns, options.barge_ins))
 
     return Deferred.fromCoroutine(work())
 
