@@ -3,8 +3,8 @@
     python -m bench.feel [--turns N] [--barge-ins N]
 
 Starts `twistd -n voxray --config etc/voxray.json` and calls it, one call after the other, with human
-recordings of voxray/data/callers, evenly taken. Each is a turn of its own: last audible packet to the first of
-the reply; cut off or not. Then some are spoken over the agent's answers: first audible packet to `clear`.
+recordings of voxray/data/callers, evenly taken. Each is a turn of its own: last audible packet to the first
+of the reply; cut off or not. Then some are spoken over the agent's answers: first audible packet to `clear`.
 Then noises and back-channels: does the agent stop? Some twelve minutes, all in real time; run it on an idle
 machine. Which sounds are people and which are synthetic is in callers.json.
 """
