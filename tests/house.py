@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from itertools import groupby
 from types import SimpleNamespace
 from typing import Any
@@ -77,7 +77,7 @@ class InlineThread:
     def stop(self) -> None: ...
 
 
-class Reactor(MemoryReactorClock):  # type: ignore[misc]
+class Reactor(MemoryReactorClock):
     """Has threads call back at once."""
 
     def callFromThread(self, function: Any, *args: Any) -> None:
@@ -114,7 +114,7 @@ class House:
     def __init__(
         self,
         case: SynchronousTestCase,
-        document: dict[str, object] | None = None,
+        document: Mapping[str, object] | None = None,
         *replies: Iterable[object],
         real: Collection[str] = (),
         **environ: str,

@@ -9,8 +9,8 @@ from pathlib import Path
 from twisted.trial.runner import TestLoader
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from voxray.config.document import document
-from voxray.config.keys import KEYS, MAPS, SECTIONS
+from voxray.config.document import NO_TEST, document
+from voxray.config.keys import KEYS, MAP_PROOFS, MAPS, SECTIONS
 from voxray.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -64,10 +64,16 @@ class PageTests(TestCase):
         self.assertEqual(PAGE.read_text(encoding="utf-8"), document())
 
     def test_proofs(self) -> None:
-        """Every test that is named as a proof exists."""
+        """Every key that is said to work names a test, a key that waits names none, and every test exists."""
         loader = TestLoader()
+        proofs = {proof for named in MAP_PROOFS.values() for proof in named}
+        self.assertEqual(set(MAP_PROOFS), set(MAPS))
         for key in KEYS.values():
+            self.assertNotEqual(bool(key.proof), bool(key.later), key.name)
             if key.proof:
-                suite = loader.loadByName(key.proof)
-                self.assertEqual(suite.countTestCases(), 1, key.proof)
-                self.assertNotIn("ErrorHolder", repr(suite), key.proof)
+                proofs.add(key.proof)
+        for proof in proofs:
+            suite = loader.loadByName(proof)
+            self.assertEqual(suite.countTestCases(), 1, proof)
+            self.assertNotIn("ErrorHolder", repr(suite), proof)
+        self.assertNotIn(NO_TEST, document())

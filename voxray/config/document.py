@@ -14,7 +14,7 @@ from pathlib import Path
 
 from voxray.config import names
 from voxray.config.key import Key
-from voxray.config.keys import KEYS, SECTIONS
+from voxray.config.keys import KEYS, MAP_PROOFS, SECTIONS
 
 NO_TEST = "no test yet"
 HEAD = """# Configuration
@@ -33,7 +33,8 @@ One JSON object in a file: `--config FILE`, else `VOXRAY_CONFIG`, else `/etc/vox
 - An unknown key is warned about, with the nearest known one; with `--strict` it is an error.
 - `twistd voxray --transport`, `--port` and `--proxy` override `runner_transport`, `port` and `proxy_host`.
 - *State*: a key that works is said to; another is read and checked, and setting it gives a warning with the
-  reason given here. *Proof* is the test that shows the key's effect.
+  reason given here. *Proof* is the test that shows the key's effect; that each
+  variable does what its key does is `tests.test_settings_effect_environment`.
 """
 
 
@@ -90,12 +91,14 @@ def _maps() -> Iterator[str]:
         yield f"| `{name}` | {_list(variables)} |"
     aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in names.KEY_ALIASES.items())
     yield f"\nAlso: {aliases}.\n"
+    yield f"Proof: {_list(MAP_PROOFS['api_keys'])}.\n"
     yield "## Other servers: `base_urls`\n"
     yield 'Such as `{"base_urls": {"openai": "http://127.0.0.1:9000/v1"}}`.\n'
     yield "| name in `base_urls` | environment |"
     yield "|---|---|"
     for name, variable in names.URL_ENV.items():
         yield f"| `{name}` | `{variable}` |"
+    yield f"\nProof: {_list(MAP_PROOFS['base_urls'])}."
 
 
 def _list(items: Iterator[str] | tuple[str, ...]) -> str:

@@ -22,3 +22,13 @@ SECTIONS = (
 KEYS = MappingProxyType({key.name: key for section in SECTIONS for key in section.keys})
 GROUPS = frozenset(name.partition(".")[0] for name in KEYS if "." in name)
 MAPS = ("api_keys", "base_urls")
+MAP_PROOFS = MappingProxyType(
+    {
+        "api_keys": (
+            "tests.test_settings_effect_providers.KeyTests.test_api_keys",
+            "tests.test_settings_effect_providers.CarrierTests.test_credentials",
+        ),
+        "base_urls": ("tests.test_settings_effect_providers.KeyTests.test_base_urls",),
+    }
+)
+"""As `Key.proof`."""
