@@ -1,4 +1,4 @@
-"""How the attack tests reach a real daemon: a child process, raw blocking sockets, and a call to be left alone.
+"""How the attack tests reach a real daemon: a child process, raw blocking sockets, and an honest call.
 
 Everything here reads the wire for itself. A `Sentinel` is an honest call beside the attack: what it hears is
 compared, byte for byte, with what the same call hears on a quiet daemon.

@@ -265,7 +265,7 @@ class SocketTests(AttackTestCase):
                 sock.close()
 
 
-POST = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n\r\n"
 HOSTILE_HOSTS = (
     b'a"/><Redirect>http://evil/</Redirect><x y="',
     b"a b",
@@ -284,7 +284,7 @@ class HttpTests(AttackTestCase):
     """What the port that carries the calls may be sent besides."""
 
     def test_requests(self) -> None:
-        """Hostile hosts, bodies over the limit, wrong methods and paths, no HTTP at all: refused, and forgotten."""
+        """Hostile hosts, bodies over the limit, wrong methods and paths, no HTTP at all: refused."""
         raw = self.daemon.raw
         with self.beside_a_call():
             for host in HOSTILE_HOSTS:
@@ -326,5 +326,5 @@ class HttpTests(AttackTestCase):
             self.assertIn(b" 101 ", answer)
             answer = self.daemon.raw(upgrade + get, 2.0)
             self.assertIn(b" 101 ", answer)
-            smuggled = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            smuggled = (POST % (b"a", 4))[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
             self.assertNotIn(b" 200 ", self.daemon.raw(smuggled + get, 1.0))

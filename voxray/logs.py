@@ -23,6 +23,7 @@ from twisted.logger import (
 )
 from zope.interface import provider
 
+from voxray.logsink import PatientLines
 from voxray.settings import LogSettings
 
 LEVELS = {"debug": LogLevel.debug, "info": LogLevel.info, "warn": LogLevel.warn, "error": LogLevel.error}
@@ -44,7 +45,7 @@ def observer() -> ILogObserver:
     return make_observer(sys.stdout, _chosen)
 
 
-def make_observer(stream: IO[str], settings: LogSettings) -> ILogObserver:
+def make_observer(stream: IO[str] | None, settings: LogSettings) -> ILogObserver:
     """Writes events of the level and above to `stream`."""
     to_line = json_line if settings.json else text_line
     predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[settings.level])
@@ -75,10 +76,11 @@ def json_line(event: LogEvent) -> str:
     return json.dumps(line, default=str)
 
 
-def _writer(stream: IO[str], to_line: Callable[[LogEvent], str]) -> ILogObserver:
+def _writer(stream: IO[str] | None, to_line: Callable[[LogEvent], str]) -> ILogObserver:
+    lines = PatientLines(stream, to_line)
+
     def write(event: LogEvent) -> None:
-        stream.write(to_line(event) + "\n")
-        stream.flush()
+        lines.write(to_line(event) + "\n")
 
     observing: ILogObserver = provider(ILogObserver)(write)
     return observing

@@ -21,6 +21,7 @@ from voxray.call.registry import Registry
 from voxray.errors import ConfigError, ProviderError
 from voxray.http import HttpClient
 from voxray.lag import LagProbe
+from voxray.signals import Signals
 from voxray.worker import ThreadWorker
 
 
@@ -58,6 +59,7 @@ class Daemon(Service):
         self._reactor = reactor
         self._port: IListeningPort | None = None
         self._lag = LagProbe(reactor, parts.exchange.metrics.reactor_lag.observe)
+        self._signals = Signals(reactor.callFromThread)
         self._starting: Deferred[None] | None = None
         self._preparing: Deferred[None] | None = None
 
@@ -68,6 +70,7 @@ class Daemon(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
+        self._signals.running()
         for warning in self._parts.warnings:
             self.log.warn("configuration: {text}", text=warning)  # "warning" is for Python's own
         self._starting = Deferred.fromCoroutine(self._start())
@@ -115,6 +118,7 @@ class Daemon(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
+        self._signals.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

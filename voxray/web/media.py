@@ -7,6 +7,7 @@ from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
@@ -51,6 +52,7 @@ class MediaFactory(WebSocketServerFactory):
         self.open_call = open_call
         self.recorder = recorder
         self.sockets: set[MediaProtocol] = set()
+        self._gone: list[Deferred[None]] = []
         self._make_serializer = serializer
         self._heart = LoopingCall(self._beat)
         self._heart.clock = reactor
@@ -88,11 +90,22 @@ class MediaFactory(WebSocketServerFactory):
         self.recorder.socket_closed(why)
         if not self.sockets and self._heart.running:
             self._heart.stop()
+        self._tell_gone()
 
-    def close_all(self, code: int, reason: str) -> None:
-        """For the end of a drain: 1001."""
+    def close_all(self, code: int, reason: str) -> Deferred[None]:
+        """For the end of the daemon. Fires when every socket is gone; the close handshake is bounded."""
+        gone: Deferred[None] = Deferred()
+        self._gone.append(gone)
         for socket in tuple(self.sockets):
             socket.end(code, "hung_up", reason)
+        self._tell_gone()
+        return gone
+
+    def _tell_gone(self) -> None:
+        if not self.sockets:
+            waiting, self._gone = self._gone, []
+            for gone in waiting:
+                gone.callback(None)
 
     def _beat(self) -> None:
         for socket in tuple(self.sockets):
@@ -104,6 +117,7 @@ class MediaResource(WebSocketResource):
 
     def __init__(self, factory: MediaFactory) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]  # Autobahn's
+        self.close_all = factory.close_all
 
     def render(self, request: Any) -> Any:
         channel = request.channel

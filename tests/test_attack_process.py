@@ -1,0 +1,111 @@
+"""What happens to the process: signals, restarts, a log that nobody reads. The real daemon, with calls up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.attackers import SCRIPTED, STOP, LiveDaemon, Peer, Sentinel, start
+from tests.wsframes import frame
+
+
+class ProcessTests(SynchronousTestCase):
+    """A daemon for each test."""
+
+    def daemon(self, **settings: object) -> LiveDaemon:
+        daemon = LiveDaemon(Path(self.mktemp()).absolute(), {**SCRIPTED, **settings})
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    def up(self, daemon: LiveDaemon, count: int) -> list[Peer]:
+        """Calls that hear the greeting."""
+        peers = [daemon.peer() for _ in range(count)]
+        for number, peer in enumerate(peers):
+            peer.send({"event": "connected"}, start(number + 1))
+        for peer in peers:
+            self.assertIsNotNone(peer.next())
+            self.addCleanup(peer.close)
+        return peers
+
+    def test_sigterm(self) -> None:
+        """Every socket is told 1001, also one without a call; the process dies of SIGTERM, as twistd does."""
+        daemon = self.daemon()
+        daemon.start()
+        peers = [*self.up(daemon, 5), daemon.peer()]
+        began = time.monotonic()
+        daemon.process.terminate()
+        self.assertEqual([peer.close_code() for peer in peers], [1001] * 6)
+        for peer in peers[1:]:
+            peer.raw(frame(b"\x03\xe9", 8))  # all but one answer: that one is dropped after a second
+        time.sleep(0.2)
+        daemon.process.terminate()
+        self.assertEqual(daemon.process.wait(5), -signal.SIGTERM)
+        self.assertLess(time.monotonic() - began, 2.0)
+        self.assertNotIn("Traceback", daemon.log())
+        self.assertIn("already stopping", daemon.log())
+
+    def test_sighup(self) -> None:
+        """A SIGHUP in the middle of a call is heard by nobody."""
+        daemon = self.daemon()
+        daemon.start()
+        sentinel = Sentinel(daemon, 1)
+        sentinel.start()
+        time.sleep(0.3)
+        daemon.process.send_signal(signal.SIGHUP)
+        sentinel.join(30)
+        self.assertEqual((sentinel.error, sentinel.code), ("", 1000))
+        self.assertIn("SIGHUP", daemon.log())
+
+    def test_kill_and_restart(self) -> None:
+        """After SIGKILL with calls up the port serves again at once; a second daemon on it is refused."""
+        daemon = self.daemon()
+        daemon.start()
+        self.up(daemon, 5)
+        daemon.process.kill()
+        daemon.process.wait()
+        daemon.start()
+        (peer,) = self.up(daemon, 1)
+        second = self.daemon(port=daemon.port)
+        second.launch()
+        self.assertEqual(second.process.wait(5), 1)
+        self.assertIn(f"voxray: port {daemon.port} of 127.0.0.1 is in use", second.log())
+        self.assertEqual(second.log().count("\n"), 1)
+        peer.send(STOP)
+        self.assertEqual(peer.close_code(), 1000)
+
+    def test_log_that_nobody_reads(self) -> None:
+        """Standard output is a full pipe: calls lose no audio, and later the loss is in the log."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        daemon = self.daemon()
+        daemon.launch(stdout=writer)
+        os.close(writer)
+        daemon.wait_ready()
+        sentinel = Sentinel(daemon, 1)
+        sentinel.start()
+        for _ in range(1_000):
+            self.assertIn(daemon.get("/health")[0], (200,))
+        sentinel.join(30)
+        self.assertEqual((sentinel.error, sentinel.code), ("", 1000))
+        self.assertEqual(daemon.metric("voxray_playout_underruns_total"), 0)
+        os.set_blocking(reader, False)
+        self.assertGreater(len(os.read(reader, 1 << 20)), 60_000)
+        self.assertEqual(daemon.get("/health")[0], 200)
+
+    def test_log_reader_is_gone(self) -> None:
+        """Standard output closed at the other end: calls go on."""
+        reader, writer = os.pipe()
+        daemon = self.daemon()
+        daemon.launch(stdout=writer)
+        os.close(writer)
+        daemon.wait_ready()
+        os.close(reader)
+        sentinel = Sentinel(daemon, 1)
+        sentinel.start()
+        sentinel.join(30)
+        self.assertEqual((sentinel.error, sentinel.code), ("", 1000))
+        self.assertEqual(daemon.log(), "")  # standard error
