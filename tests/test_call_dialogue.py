@@ -314,8 +314,23 @@ class EarlyTests(DialogueTestCase):
         self.assertEqual(rig.hints, ["When do you open?"])
         self.assertEqual(rig.llm.asked, [])
         rig.dialogue.turn_ended(utterance(), rig.clock.seconds())
+        rig.run(1.0)
         self.assertEqual(len(rig.stt.asked), 1)
         self.assertEqual(len(rig.llm.asked), 1)
+
+    def test_what_an_early_transcript_saves(self) -> None:
+        """Its time is its own: none of it is in our share, nor in the wait after the turn."""
+        rig = Rig(words("Nine."), turns=TurnSettings())
+        rig.dialogue.speech_paused(utterance())
+        rig.clock.advance(0.3)
+        rig.stt.answer("When do you open?")
+        rig.clock.advance(0.1)
+        rig.dialogue.turn_ended(utterance(), rig.clock.seconds() - 0.6)
+        rig.run(1.0)
+        [report] = rig.reports
+        self.assertEqual(report.parts_ms["stt"], 300.0)
+        self.assertEqual(report.parts_ms["own"], 0.0)
+        self.assertEqual(report.parts_ms["total"], 600.0)
 
     def test_speech_goes_on(self) -> None:
         """The early transcription is cancelled and the whole is transcribed."""

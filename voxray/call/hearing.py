@@ -90,7 +90,8 @@ class Hearing:
         transcript: Deferred[Transcript] | None = None
         if early is not None and early.end_ms == utterance.end_ms:
             transcript = early.transcript
-            times.stt_asked = early.times.stt_asked
+            early.times.speech_end, early.times.turn_end = times.speech_end, times.turn_end
+            times = early.times
         elif early is not None:
             abandon(early.transcript)
         pieces, self._pieces = self._pieces, []
@@ -119,7 +120,6 @@ class Hearing:
             for part in parts:
                 abandon(part)
             self._lock.release()
-        times.stt_done = self._clock.seconds()
         self._understood(" ".join(word for word in words if word), times)
 
     def _keep(self, running: Deferred[None]) -> None:
