@@ -126,7 +126,7 @@ AGENT = Section(
         Key("greeting", Text(), "", "spoken first; empty: wait for the caller", "agent.greeting",
             proof="tests.test_settings_effect_agent.PhraseTests.test_greeting"),
         Key("language", Text(), "en",
-            "what both speak: the transcriber is told, and nods in it do not stop the agent", "agent.language",
+            "what both speak: the transcriber is told, and nods in it do not stop it", "agent.language",
             proof="tests.test_settings_effect_agent.LanguageTests.test_language"),
         Key("goodbye", Text(), "Thank you for calling. Goodbye.",
             "said before we end a call; empty: nothing", "agent.goodbye",
