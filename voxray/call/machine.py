@@ -1,7 +1,7 @@
-"""The life of a call: ringing -> up -> draining -> hanging up -> ended. One way, each door once.
+"""The life of a call: ringing -> up -> draining -> leaving -> ended. One way, each door once.
 
 *Draining* means: the agent has ended the call and its last words are being heard; then the carrier is told to
-hang up, once. Whatever happens, `ended` comes exactly once and cleans up.
+hang up, once, and we are *leaving*. Whatever happens, `ended` comes exactly once and cleans up.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _builder = TypeMachineBuilder(Life, LifeCore)
 ringing = _builder.state("ringing")
 up = _builder.state("up")
 draining = _builder.state("draining")
-hanging_up = _builder.state("hanging up")
+leaving = _builder.state("leaving")
 ended = _builder.state("ended")
 
 
@@ -57,7 +57,7 @@ def _play_out(life: Life, core: LifeCore) -> None:
     core.play_out()
 
 
-@draining.upon(Life.played_out).to(hanging_up)
+@draining.upon(Life.played_out).to(leaving)
 def _hang_up(life: Life, core: LifeCore) -> None:
     core.hang_up()
 
@@ -77,7 +77,7 @@ def _left_before_the_end(life: Life, core: LifeCore) -> None:
     core.clean_up()
 
 
-@hanging_up.upon(Life.ended).to(ended)
+@leaving.upon(Life.ended).to(ended)
 def _over(life: Life, core: LifeCore) -> None:
     core.clean_up()
 
@@ -88,9 +88,9 @@ up.upon(Life.started).loop().returns(None)
 up.upon(Life.played_out).loop().returns(None)
 draining.upon(Life.started).loop().returns(None)
 draining.upon(Life.finish).loop().returns(None)
-hanging_up.upon(Life.started).loop().returns(None)
-hanging_up.upon(Life.finish).loop().returns(None)
-hanging_up.upon(Life.played_out).loop().returns(None)
+leaving.upon(Life.started).loop().returns(None)
+leaving.upon(Life.finish).loop().returns(None)
+leaving.upon(Life.played_out).loop().returns(None)
 ended.upon(Life.started).loop().returns(None)
 ended.upon(Life.finish).loop().returns(None)
 ended.upon(Life.played_out).loop().returns(None)
