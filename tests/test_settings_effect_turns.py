@@ -201,7 +201,7 @@ class InterruptionTests(TurnCase):
             self.assertEqual("clear" in line.kinds(), stopped, words)
 
     def test_resume_false_interruption(self) -> None:
-        """Stopped by what turned out to be no words: it goes on where it was stopped, or not."""
+        """Stopped by what turned out to be no turn: it goes on where it was stopped, or not."""
         for resumes in (True, False):
             _, line = self.speaking(resume_false_interruption=resumes)
             line.hear(SENTENCE[8:])
@@ -209,7 +209,21 @@ class InterruptionTests(TurnCase):
             line.silence(0.8)
             line.answer("")
             line.silence(2.0)
-            self.assertEqual(line.said[-1].endswith("fifteen sixteen") and len(line.said) == 2, resumes)
+            self.assertEqual(self.went_on(line), resumes)
+            _, line = self.speaking(resume_false_interruption=resumes)
+            line.hear(SENTENCE[8:])
+            line.silence(0.8)
+            line.answer("Okay.")  # a nod: what is not resumed is answered, or nobody would speak
+            line.silence(2.0)
+            self.assertEqual((self.went_on(line), line.said[-1] == "Yes."), (resumes, not resumes))
+            _, line = self.speaking(resume_false_interruption=resumes, vad_start_secs_vad=1)
+            line.hear(SENTENCE[8:30])  # enough to stop it, too short to be a turn
+            self.assertIn("clear", line.kinds())
+            line.silence(4.0)
+            self.assertEqual(self.went_on(line), resumes)
+
+    def went_on(self, line: Line) -> bool:
+        return len(line.said) == 2 and line.said[1].endswith("fifteen sixteen")
 
     def test_no_resumption_while_the_turn_is_open(self) -> None:
         """The caller interrupts, speaks for long and takes a breath: the agent does not talk into it."""
