@@ -287,3 +287,30 @@ class FileTests(Refusals):
         """The CDR file's directory must exist."""
         self.assertIn("there is no directory", self.refused({"cdr_file": "/nowhere/cdr.jsonl"}))
         self.assertIn("is a directory", self.refused({"cdr_file": "/"}))
+
+
+class LocalTests(SynchronousTestCase):
+    """What the local engines cannot do is said when it is asked of them."""
+
+    def test_models(self) -> None:
+        """They have one model each; a vendor's may be chosen."""
+        for key, stage in (("model", "llm"), ("stt_model", "stt"), ("tts_model", "tts")):
+            warning = f"{key} has no effect: {stage}_provider is local, which has one"
+            self.assertIn(warning, loaded({key: "large"}).warnings)
+            made = loaded({key: "large", f"{stage}_provider": "openai"}, OPENAI_API_KEY="k")
+            self.assertNotIn("no effect", str(made.warnings))
+
+    def test_language(self) -> None:
+        """English, whichever key asks for another."""
+        for document in ({"stt_language": "hi-IN"}, {"language": "hi-IN"}):
+            made = loaded(document)
+            self.assertIn('stt_provider local understands English only, not "hi-IN"', made.warnings)
+        self.assertNotIn("English only", str(loaded({"stt_language": "en-GB"}).warnings))
+        made = loaded({"language": "de", "stt_provider": "openai"}, OPENAI_API_KEY="k")
+        self.assertNotIn("English only", str(made.warnings))
+
+    def test_scenario(self) -> None:
+        """A vendor's model follows no scenario."""
+        made = loaded({"scenario_file": __file__, "llm_provider": "openai"}, OPENAI_API_KEY="k")
+        self.assertIn("scenario_file has no effect: llm_provider is openai, not local", made.warnings)
+        self.assertNotIn("scenario_file", str(loaded({"scenario_file": __file__}).warnings))

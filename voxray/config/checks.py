@@ -15,7 +15,7 @@ from voxray.config.keys import KEYS
 from voxray.config.read import quoted
 from voxray.config.values import Reader
 from voxray.errors import ConfigError
-from voxray.settings import Settings, TlsSettings
+from voxray.settings import ProviderSettings, Settings, TlsSettings
 
 FIXED_PHRASES = ("goodbye", "idle_prompt", "apology")
 LOUDEST_FLOOR = 0.2  # a talker on the telephone seldom exceeds this RMS
@@ -120,6 +120,19 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
     if not language.lower().startswith("en") and not any(name in given.values for name in FIXED_PHRASES):
         phrases = ", ".join(FIXED_PHRASES)
         yield f"language is {quoted(language, 24)}: {phrases} are in English until you set them"
+    yield from _local(settings.providers, given)
+
+
+def _local(providers: ProviderSettings, given: Reader) -> Iterator[str]:
+    """The local engines are what they are: a model that is asked for in vain is said to be."""
+    for stage, key in ((names.LLM, "model"), (names.STT, "stt_model"), (names.TTS, "tts_model")):
+        if key in given.values and getattr(providers, stage).provider == "local":
+            yield f"{key} has no effect: {stage}_provider is local, which has one"
+    if "scenario_file" in given.values and providers.llm.provider != "local":
+        yield f"scenario_file has no effect: llm_provider is {providers.llm.provider}, not local"
+    heard = providers.stt.language
+    if providers.stt.provider == "local" and heard and not heard.lower().startswith("en"):
+        yield f"stt_provider local understands English only, not {quoted(heard, 24)}"
 
 
 def _without_effect(given: Reader) -> Iterator[str]:

@@ -84,7 +84,7 @@ CALLS = Section(
     "Calls",
     (
         Key("runner_transport", Choice(("", *CARRIERS)), "",
-            "the carrier that calls come from; empty: no calls", "calls.carrier",
+            "the carrier that calls come from; empty: no calls, and `/` is a status page", "calls.carrier",
             proof="tests.test_settings_effect_server.WebhookTests.test_runner_transport"),
         Key("max_calls", Whole(1, 100_000), 200, "calls at once; more are refused as busy",
             "calls.max_calls",
