@@ -171,15 +171,12 @@ def _telephony(exchange: Exchange, registry: Registry, reactor: Any, ready: Any)
 
 def _announcer(registry: Registry, exchange: Exchange) -> Any:
     """A webhook came: remember it, and open the vendors' connections while the carrier dials back."""
-    from twisted.internet.defer import Deferred
-    from twisted.logger import Logger
+    from voxray.warming import Warming
 
-    log = Logger(namespace="voxray.tap")
+    warming = Warming(exchange.providers.all, exchange.clock)
 
     def announced(incoming: Any) -> None:
         registry.announce(incoming)
-        for provider in exchange.providers.all:
-            warming = Deferred.fromCoroutine(provider.warm_up())
-            warming.addErrback(lambda failure: log.failure("warming up failed", failure))
+        warming.call_rings()
 
     return announced

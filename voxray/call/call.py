@@ -74,8 +74,8 @@ class Call:
             wire,
             codec_for(wire).silence,
             lead_ms=settings.media.pace_lead_ms,
-            wake=lambda: exchange.beat.join(self._pacer.tick),
-            rest=lambda: exchange.beat.leave(self._pacer.tick),
+            wake=lambda: exchange.beat.join(self._beat),
+            rest=lambda: exchange.beat.leave(self._beat),
             audible=self._audible,
         )
         self._mouth = Mouth(self._pacer, wire, clock)
@@ -107,6 +107,7 @@ class Call:
             listener=self._dialogue,
             agent_speaks=lambda: self._dialogue.state is FloorState.SPEAKING,
             clock=clock,
+            crashed=self._crashed,
         )
 
     # -- the socket ----------------------------------------------------------
@@ -141,6 +142,12 @@ class Call:
     # -- the registry --------------------------------------------------------
     def elapsed(self, now: float) -> None:
         """Called about twice a second."""
+        try:
+            self._elapsed(now)
+        except Exception:  # noqa: BLE001 - our own fault ends this call alone
+            self._crashed()
+
+    def _elapsed(self, now: float) -> None:
         if entry := self._keypad.elapsed(now):
             self._dialogue.keys(entry)
         self._ear.elapsed(now)
@@ -184,10 +191,13 @@ class Call:
 
     def clean_up(self) -> None:
         exchange = self._exchange
-        self._ending.stop()
-        self._ear.close()
-        self._dialogue.stop()
-        exchange.beat.leave(self._pacer.tick)
+        try:
+            self._ending.stop()
+            self._ear.close()
+            self._dialogue.stop()
+        finally:  # whatever fails above: no beat and no place among the calls is kept
+            exchange.beat.leave(self._beat)
+            self._on_ended(self)
         exchange.metrics.underruns.inc(self._pacer.counts.underruns)
         exchange.metrics.calls_ended.labels(self._reason).inc()
         self.log.info(
@@ -198,12 +208,23 @@ class Call:
             turns=self._dialogue.turns,
             underruns=self._pacer.counts.underruns,
         )
-        self._on_ended(self)
 
     # -- inside --------------------------------------------------------------
     def _end(self, reason: str) -> None:
         self._reason = self._reason or reason
         self._life.ended()
+
+    def _beat(self, now: float) -> None:
+        try:
+            self._pacer.tick(now)
+        except Exception:  # noqa: BLE001 - a call without a voice is worse than none
+            self._crashed()
+
+    def _crashed(self) -> None:
+        """Call in an `except` block: our own code failed where no socket would hear of it."""
+        self.log.failure("call {call_id}: a fault of ours; this call ends", call_id=self.call_id)
+        self._reason = self._reason or "error"
+        self.abort(1011, "internal error")
 
     def _audible(self, now: float) -> None:
         self._dialogue.audible(now)

@@ -52,11 +52,13 @@ class Ear:
         listener: EarListener,
         agent_speaks: Callable[[], bool],
         clock: IReactorTime,
+        crashed: Callable[[], None],
     ) -> None:
+        """`crashed` is called in an `except` block: a fault of ours on the way from window to turn."""
         if wire.rate_hz not in _VAD_RATES:
             raise ValueError(f"no voice activity detector at {wire.rate_hz} Hz")
         self._wire, self._settings, self._listener = wire, settings, listener
-        self._agent_speaks, self._clock = agent_speaks, clock
+        self._agent_speaks, self._clock, self._crashed = agent_speaks, clock, crashed
         self._to_float = codec_for(wire).to_float
         self._per_ms = wire.bytes_per_ms
         self._endpointer = Endpointer(settings)
@@ -113,6 +115,12 @@ class Ear:
         """The detector's answer for the next window in order."""
         if self._closed:
             return
+        try:
+            self._judge(probability, level, samples)
+        except Exception:  # noqa: BLE001 - the detector would go on, and the call stay deaf
+            self._crashed()
+
+    def _judge(self, probability: float, level: float, samples: NDArray[np.float32]) -> None:
         start_ms = self._judged_ms
         end_ms = self._judged_ms = start_ms + self._window_ms
         self._listen_for_barge_in(probability, level, samples, end_ms)

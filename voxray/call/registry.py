@@ -67,7 +67,11 @@ class Registry:
         self._metrics.calls_started.inc()
         self._metrics.calls_active.set(len(self._calls))
         self._check.join(call.elapsed)
-        call.begin()
+        try:
+            call.begin()
+        except Exception:
+            call.disconnected("error")  # its socket never had it, so nobody else would end it
+            raise
         return call
 
     def abort_all(self, code: int, reason: str) -> None:
