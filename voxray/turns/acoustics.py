@@ -1,74 +1,68 @@
 """What a window of 32 ms sounds like: a few numbers that tell talking from humming, coughing and noise.
 
-Talking has a clear pitch and a spectrum that changes from window to window; a hum has the first without
-the second, a cough or a sneeze has neither for long.
+Talking has a pitch most of the time and a spectrum that moves; a hum has the first without the second, a
+cough begins with noise. Costs some 30 us a window; only windows that stand out of the noise are measured.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 RATE_HZ = 8000
 SIZE = 256
-COUNT = 8  # features of one window
+_HALF = SIZE // 2 + 1
+_BIN_HZ = RATE_HZ / SIZE
 
-_FFT = 512
-_BIN_HZ = RATE_HZ / _FFT
-_TAPER = np.hanning(SIZE).astype(np.float32)
+_TAPER = np.hanning(SIZE)
 # The taper's own autocorrelation: divided out, so that a steady tone has periodicity 1 at any lag.
-_TAPER_POWER = np.fft.irfft(np.abs(np.fft.rfft(_TAPER, _FFT)) ** 2)[:SIZE]
-_TAPER_SHAPE = _TAPER_POWER / _TAPER_POWER[0] + 1e-6
+_TAPER_POWER = np.fft.irfft(np.abs(np.fft.rfft(_TAPER)) ** 2)
 _LAGS = slice(20, 115)  # pitches of 70 to 400 Hz
-_BANDS = np.array([8 + 16 * n for n in range(14)])  # 14 bands of 250 Hz from 125 Hz on
-_LOW = round(600 / _BIN_HZ)
-_LOG_FLOOR = 1e-9
+_UNTAPER = 1.0 / np.maximum(_TAPER_POWER[_LAGS] / _TAPER_POWER[0], 0.05)
+# Bands wide enough for two harmonics, so that a gliding pitch alone is no change of the spectrum.
+_EDGES = (3, 12, 21, 30, 40, 52, 66, 84, 110)
+BANDS = len(_EDGES) - 1
+_DEPTH = 2.7  # what is 27 dB under the loudest band is the line's noise
+_TINY = 1e-6
 
 
-class WindowShape:
-    """Turns windows into features; keeps the spectrum before for the change. One stretch of audio."""
-
-    def __init__(self) -> None:
-        self._shape: NDArray[np.float64] | None = None
-        self._level_db = 0.0
-
-    def feed(self, probability: float, level: float, samples: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The `COUNT` features of a window: 256 samples at 8 kHz (at 16 kHz every second sample is used)."""
-        window = samples if len(samples) == SIZE else samples[:: len(samples) // SIZE][:SIZE]
-        power = np.abs(np.fft.rfft((window - window.mean()) * _TAPER, _FFT)) ** 2
-        total = float(power[3:].sum()) + 1e-12
-        low = min(float(power[:_LOW].sum()) / total, 1.0)
-        speech = power[8:218] + 1e-10
-        flatness = float(np.exp(np.log(speech).mean()) / speech.mean())
-        change = self._change(power)
-        level_db = 20.0 * math.log10(level + 1e-6)
-        step, self._level_db = abs(level_db - self._level_db), level_db
-        return np.array(
-            [
-                max(-4.0, min(4.0, math.log((probability + 1e-3) / (1.001 - probability)))),
-                min(change, 0.9),
-                max(change - 0.9, 0.0),
-                _periodicity(power),
-                math.log(flatness + 1e-3),
-                math.log(1.0 - low + 0.02),
-                max(low - 0.93, 0.0) * 10.0,
-                min(step, 12.0) / 6.0,
-            ]
-        )
-
-    def _change(self, power: NDArray[np.float64]) -> float:
-        bands = np.log10(np.add.reduceat(power[:232], _BANDS) + _LOG_FLOOR)
-        shape = bands - bands.mean()
-        before, self._shape = self._shape, shape
-        if before is None:
-            return 0.0
-        return float(np.sqrt(((shape - before) ** 2).mean()))
+def _sums() -> NDArray[np.float64]:
+    """Columns: the bands, then all under 600 Hz, then all over 1 kHz."""
+    made = np.zeros((_HALF, BANDS + 2))
+    for band in range(BANDS):
+        made[_EDGES[band] : _EDGES[band + 1], band] = 1.0
+    made[_EDGES[0] : round(600 / _BIN_HZ), BANDS] = 1.0
+    made[round(1000 / _BIN_HZ) : _EDGES[-1], BANDS + 1] = 1.0
+    return made
 
 
-def _periodicity(power: NDArray[np.float64]) -> float:
-    lagged = np.fft.irfft(power)[:SIZE]
-    if lagged[0] <= 0.0:
-        return 0.0
-    return min(max(float((lagged / lagged[0] / _TAPER_SHAPE)[_LAGS].max()), 0.0), 1.0)
+_SUMS = _sums()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One window."""
+
+    bands: NDArray[np.float64]
+    """The spectrum's shape, log10 of power around its mean."""
+    periodicity: float
+    """How clear the pitch is, 0 to 1."""
+    openness: float
+    """log10 of the power over 1 kHz to that under 600 Hz: a closed mouth is under -2.5."""
+
+
+def shape_of(samples: NDArray[np.float32]) -> Shape:
+    """256 samples at 8 kHz (at 16 kHz every second sample is used)."""
+    window = samples if len(samples) == SIZE else samples[:: len(samples) // SIZE][:SIZE]
+    parts = np.fft.rfft(window * _TAPER).view(np.float64)
+    power = (parts * parts).reshape(_HALF, 2) @ (1.0, 1.0)
+    power[:3] = 0.0  # direct current and mains hum
+    logs = np.log10(power @ _SUMS + _TINY)
+    bands = logs[:BANDS]
+    bands = np.maximum(bands, bands.max() - _DEPTH)
+    lagged = np.fft.irfft(power)
+    clear = float((lagged[_LAGS] * _UNTAPER).max()) / (float(lagged[0]) + 1e-9)
+    low, high = logs[BANDS:].tolist()
+    return Shape(bands - bands.sum() / BANDS, min(max(clear, 0.0), 1.0), min(max(high - low, -3.5), 1.0))
