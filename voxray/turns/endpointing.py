@@ -172,7 +172,7 @@ class Endpointer:
             begin = min(self._piece_ms, event.end_ms)
             events.append(TurnPaused(begin, max(begin, event.end_ms), end_ms))
         assert self._piece_ms is not None
-        if self._over(end_ms):
+        if self._over(end_ms, (end_ms - start_ms) / 2):
             events.append(self._end(end_ms))
         elif self._too_long(end_ms):
             events.append(TurnPiece(self._piece_ms, end_ms, end_ms))
@@ -197,11 +197,14 @@ class Endpointer:
         self._piece_ms = event.start_ms
         return TurnStarted(event.start_ms, event.at_ms)
 
-    def _over(self, now_ms: float) -> bool:
-        """Silent for long enough; a stretch that is just beginning (or a gate still open) holds it."""
+    def _over(self, now_ms: float, slack_ms: float) -> bool:
+        """Silent for long enough; a stretch that is just beginning (or a gate still open) holds it.
+
+        Time comes in whole windows: the nearest one will do (`slack_ms` is half a window), not the next.
+        """
         if self._gate.open or self._gate.speech_start_ms is not None:
             return False
-        return now_ms - self._gate.last_speech_ms >= self._wait_ms
+        return now_ms - self._gate.last_speech_ms >= self._wait_ms - slack_ms
 
     def _too_long(self, now_ms: float) -> bool:
         assert self._piece_ms is not None

@@ -172,7 +172,7 @@ class SpeechGate:
         limit = self._start_at if self._since is None else self._stop_below
         if probability >= limit and level >= self._min_volume:
             return self._speech(start_ms, end_ms)
-        return self._silence(end_ms)
+        return self._silence(end_ms, (end_ms - start_ms) / 2)
 
     def _speech(self, start_ms: float, end_ms: float) -> GateEvent | None:
         if self._since is None:
@@ -185,13 +185,14 @@ class SpeechGate:
             return SpeechStarted(self._since, end_ms)
         return None
 
-    def _silence(self, end_ms: float) -> GateEvent | None:
+    def _silence(self, end_ms: float, slack_ms: float) -> GateEvent | None:
+        """Time comes in whole windows: the nearest will do (`slack_ms` is half a window), not the next."""
         if not self.open:
             if self._since is not None and self._last - self._since < self._start_ms / 2:
                 self._last = self._last_before
             self._since = None
             return None
-        if end_ms - self._last < self._stop_ms:
+        if end_ms - self._last < self._stop_ms - slack_ms:
             return None
         self.open = False
         self._since = None
