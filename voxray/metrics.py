@@ -99,9 +99,6 @@ class Metrics:
         self.insecure = gauge(
             "voxray_insecure_config", "1 where the configuration leaves a door open", "what"
         )
-        self.queue_depth = gauge("voxray_pipeline_queue_depth", "Turns waiting for a stage", "stage")
-        self.vad_batches = counter("voxray_vad_batches_total", "Runs of the voice activity model")
-        self.vad_windows = counter("voxray_vad_windows_total", "Windows given to the voice activity model")
 
 
 class HttpRecorder:

@@ -103,6 +103,7 @@ class Pipeline:
             m.stt_latency.labels("stt", "error", stt.model).observe(self._clock.seconds() - begun)
             raise
         times.stt_done = now = self._clock.seconds()
+        m.stt_first.labels("stt", "success", stt.model).observe(now - begun)  # batch: first is last
         m.stt_latency.labels("stt", "success", stt.model).observe(now - begun)
         return transcript
 
