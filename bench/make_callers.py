@@ -5,13 +5,14 @@
     python bench/make_callers.py DIR
 
 and, in the environment it runs in: moonshine-voice==0.0.73 (for a public-domain reading) and libflite1
-(for the few synthetic sounds, which say so). No network. Cuts, gaps and texts are in the tables below.
+and flite (for the few synthetic sounds, which say so). No network. Cuts, gaps and texts are in the tables.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 import wave
 from dataclasses import dataclass
@@ -146,9 +147,11 @@ TWO_CITIES = (
     ("dickens-period", "In short, the period was so far like the present period.", 28.9, 32.45),
 )
 
+HUMMED = (  # synthetic, from phones: given as words flite spells them out ("em em aitch em em")
+    ("mm-hmm", "Mm-hmm.", "slt", "m m hh m m m"),
+    ("uh-huh", "Uh-huh.", "rms", "ah hh ah"),
+)
 BACKCHANNELS = (  # synthetic: no free human recording was found in the packages
-    ("mm-hmm", "Mm-hmm.", "slt", "mm hmm"),
-    ("uh-huh", "Uh-huh.", "rms", "uh huh"),
     ("okay", "Okay.", "awb", "okay"),
     ("right", "Right.", "slt", "right"),
 )
@@ -237,7 +240,20 @@ class Shelf:
         )  # fmt: skip
 
 
+def from_phones(phones: str, voice: str) -> tuple[Samples, int]:
+    """By the program, the library's `speak` takes words only."""
+    command = ["flite", "-voice", voice, "-p", f"pau {phones} pau", "-o", "/dev/stdout"]
+    raw = subprocess.run(command, capture_output=True, check=True).stdout
+    start = raw.index(b"data") + 8  # the header's sizes are not to be trusted in a pipe
+    count = (len(raw) - start) // 2
+    rate = int.from_bytes(raw[24:28], "little")
+    return np.frombuffer(raw[start : start + 2 * count], "<i2").astype(np.float64) / 32768, rate
+
+
 def put_synthetic(shelf: Shelf) -> None:
+    for id, text, voice, phones in HUMMED:
+        hummed, rate = from_phones(phones, voice)
+        shelf.put(id, text, "backchannel", f"flite-{voice}", hummed, rate, human=False)
     flite = Flite()
     for id, text, voice, words in BACKCHANNELS:
         spoken = flite.speak(words, voice)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, resample_poly, sosfilt
+from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
 Signal = NDArray[np.float32]
 RATE = 8000
@@ -236,3 +236,100 @@ def shipped_noises() -> list[Sound]:
 def pure_noises(rng: np.random.Generator) -> list[Sound]:
     """Three seconds of each noise, ten times, as it comes at 20 dB under speech."""
     return [Sound(f"noise: {kind}", str(n), noise(kind, 3 * RATE, rng)) for kind in NOISES for n in range(10)]
+
+
+# -- our own voice: pulses through resonances ------------------------------------
+def _resonant(signal: NDArray[np.float64], hz: float, width_hz: float) -> NDArray[np.float64]:
+    radius = np.exp(-np.pi * width_hz / RATE)
+    poles = [1.0, -2 * radius * np.cos(2 * np.pi * hz / RATE), radius * radius]
+    return np.asarray(lfilter([sum(poles)], poles, signal))
+
+
+def _pulses(pitch_hz: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    phase = (np.cumsum(pitch_hz) / RATE) % 1.0
+    opened = np.where(phase < 0.6, np.sin(np.pi * phase / 0.6) ** 2, 0.0)
+    return np.asarray(np.diff(opened, prepend=0.0) + 0.02 * rng.standard_normal(len(opened)) * opened)
+
+
+def murmur(rng: np.random.Generator) -> Signal:
+    """ "mhm": one or two humps of a closed mouth's murmur, the pitch gliding, a puff or a dip between."""
+    first, second, gap = (
+        int(rng.integers(900, 2400)),
+        int(rng.integers(1200, 3200)),
+        int(rng.integers(0, 1000)),
+    )
+    if rng.random() < 0.3:
+        envelope = np.hanning(first + second) ** 0.5
+        gap = 0
+    else:
+        dip, last = np.full(gap, rng.uniform(0, 0.3)), np.hanning(second) ** 0.5 * rng.uniform(0.6, 1.3)
+        envelope = np.concatenate([np.hanning(first) ** 0.5, dip, last])
+    count = len(envelope)
+    pitch = rng.uniform(85, 260) * np.linspace(1, rng.uniform(0.85, 1.4), count)
+    source = _pulses(pitch, rng)
+    made = _resonant(source, rng.uniform(220, 330), rng.uniform(60, 120))
+    made = made + rng.uniform(0.01, 0.08) * _resonant(source, rng.uniform(900, 1200), 150)
+    made = (made + rng.uniform(0.005, 0.05) * _resonant(source, rng.uniform(2000, 2500), 250)) * envelope
+    if gap > 100:
+        puff = np.zeros(count)
+        puff[first : first + gap] = np.hanning(gap) * rng.standard_normal(gap)
+        puff *= rng.uniform(0, 0.25) * np.abs(made).max()
+        made = made + sosfilt(butter(1, [400, 2500], "bandpass", fs=RATE, output="sos"), puff)
+    return np.asarray(made, np.float32)
+
+
+def voiced_cough(rng: np.random.Generator) -> Signal:
+    """One to three: a burst, breath through an open throat and often some voice at the end."""
+    parts = []
+    size = rng.uniform(0.85, 1.25)
+    for _ in range(int(rng.integers(1, 4))):
+        burst, breath = int(rng.uniform(0.02, 0.06) * RATE), int(rng.uniform(0.08, 0.25) * RATE)
+        tail = int(rng.uniform(0.04, 0.15) * RATE) if rng.random() < 0.6 else 0
+        fading = rng.uniform(0.2, 0.5) * np.exp(-np.arange(breath) / (0.6 * breath))
+        loud = np.concatenate([np.exp(-np.arange(burst) / (0.4 * burst)), fading, np.zeros(tail)])
+        source = loud * rng.standard_normal(len(loud))
+        if tail:
+            pitch = rng.uniform(120, 350) * np.linspace(1, rng.uniform(0.6, 0.9), tail)
+            source[burst + breath :] += _pulses(pitch, rng) * np.hanning(tail) * rng.uniform(0.3, 1.5)
+        for hz, width in ((650, 150), (1250, 200), (2600, 300)):
+            source = 0.6 * _resonant(source, hz * size, width) + 0.4 * source
+        parts += [source, np.zeros(int(rng.uniform(0.05, 0.35) * RATE))]
+    return np.asarray(np.concatenate(parts[:-1]), np.float32)
+
+
+def throat_cleared(rng: np.random.Generator) -> Signal:
+    """A rough, low, irregular voice with noise in it, once or twice."""
+    parts = []
+    for _ in range(int(rng.integers(1, 3))):
+        count = int(rng.uniform(0.15, 0.4) * RATE)
+        wander = 1 + 0.25 * lfilter([0.02], [1, -0.98], rng.standard_normal(count))
+        pitch = np.abs(rng.uniform(40, 110) * np.linspace(1, rng.uniform(0.7, 1.2), count) * wander)
+        source = _pulses(pitch, rng) * 3 + rng.uniform(0.1, 0.5) * rng.standard_normal(count)
+        source = source * np.hanning(count) ** 0.6
+        for hz, width in ((450, 150), (1100, 200), (2300, 300)):
+            source = 0.7 * _resonant(source, hz * rng.uniform(0.9, 1.1), width) + 0.3 * source
+        parts += [source, np.zeros(int(rng.uniform(0.03, 0.2) * RATE))]
+    return np.asarray(np.concatenate(parts[:-1]), np.float32)
+
+
+def thump(rng: np.random.Generator) -> Signal:
+    """Knocks: a damped tone with a click."""
+    parts = []
+    for _ in range(int(rng.integers(1, 5))):
+        time = np.arange(int(rng.uniform(0.08, 0.4) * RATE)) / RATE
+        body = np.sin(2 * np.pi * rng.uniform(60, 700) * time) * np.exp(-time / rng.uniform(0.01, 0.06))
+        click = 0.3 * rng.standard_normal(len(time)) * np.exp(-time / rng.uniform(0.005, 0.03))
+        parts += [body + click, np.zeros(int(rng.uniform(0.02, 0.3) * RATE))]
+    return np.asarray(np.concatenate(parts), np.float32)
+
+
+def modelled(rng: np.random.Generator, count: int) -> list[Sound]:
+    """`count` of each: all synthetic."""
+    kinds = {"mhm (model)": murmur, "cough (model)": voiced_cough, "throat (model)": throat_cleared}
+    made = [Sound(kind, str(n), make(rng)) for kind, make in kinds.items() for n in range(count)]
+    return made + [Sound("knock (model)", str(n), thump(rng)) for n in range(count // 2)]
+
+
+def is_for_fitting(hum: Sound) -> bool:
+    """Half of the synthesizers' voices; the bench reports on the other half."""
+    return hum.name.startswith(("en-us [[", "en-us+m3", "rms", "kal16"))

@@ -27,12 +27,14 @@ def recording(name):
 class AcousticTests(SynchronousTestCase):
     model = SileroModel()
 
-    def interrupted_ms(self, sound, settings=SETTINGS):
+    def interrupted_ms(self, sound, settings=SETTINGS, spoken_at=None, noise=5e-4):
         """When the agent would be stopped, from the start of `sound`, after a second of line noise."""
         rng = np.random.default_rng(4)
         signal = np.concatenate([np.zeros(8192, np.float32), sound, np.zeros(4096, np.float32)])
-        signal = (signal + rng.standard_normal(len(signal)) * 5e-4).astype(np.float32)
+        signal = (signal + rng.standard_normal(len(signal)) * noise).astype(np.float32)
         detector = BargeInDetector(settings)
+        for _ in range(20 if spoken_at else 0):
+            detector.overhear(0.95, spoken_at, np.full(256, noise, np.float32))
         for at in range(len(signal) // 256):
             window = signal[at * 256 : (at + 1) * 256]
             probability, level = self.model.run(8000, [0], [0] if at == 0 else [], [window])
@@ -60,6 +62,28 @@ class AcousticTests(SynchronousTestCase):
             ("burst", burst),
         ):
             self.assertIsNone(self.interrupted_ms(sound.astype(np.float32)), name)
+
+    def test_a_hum_is_not(self) -> None:
+        """A murmur in two humps with a gliding pitch does not stop it, though it is a voice."""
+        time = np.arange(5600) / 8000
+        phase = 2 * np.pi * np.cumsum(np.linspace(110, 140, 5600)) / 8000
+        murmur = sum(np.sin(n * phase) / n**2 for n in range(1, 12))
+        hump = np.sqrt(np.abs(np.sin(np.pi * time / 0.35)))
+        self.assertIsNone(self.interrupted_ms((murmur * hump * 0.1).astype(np.float32)))
+
+    def test_a_voice_in_the_room(self) -> None:
+        """Speech 20 dB under a normal talker, or under the caller once heard, does not stop it."""
+        far = recording("dickens-times")
+        far = far * 10 ** (-52 / 20) / np.sqrt((far**2).mean())
+        self.assertIsNone(self.interrupted_ms(far))
+        self.assertIsNone(self.interrupted_ms(far * 5, spoken_at=0.2))
+        self.assertIsNotNone(self.interrupted_ms(far * 5, spoken_at=0.02))
+
+    def test_a_quiet_caller(self) -> None:
+        """Who has always been quiet is heard at that level."""
+        quiet = recording("dickens-times")
+        quiet = quiet * 10 ** (-44 / 20) / np.sqrt((quiet**2).mean())
+        self.assertIsNotNone(self.interrupted_ms(quiet, spoken_at=10 ** (-44 / 20), noise=5e-5))
 
     def test_strategies(self) -> None:
         """Only the acoustic strategy interrupts by sound; the others leave it to the words, or to nobody."""

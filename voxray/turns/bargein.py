@@ -36,7 +36,7 @@ VOICED = 0.25
 LEAST_LOUD = 0.00316  # -50 dBov: no sound under it sets in
 LOUD_RATIO = 4.0  # 12 dB over the noise, and so must it
 FAR_RATIO = 5.6  # 15 dB: what the loudest window stands over the noise
-NEAR_DB = -40.0  # and its level, as long as the caller has not been heard
+NEAR_DB = -40.0  # and the level of all, as long as the caller has not been heard
 NEAR_RANGE = (-50.0, -32.0)
 UNDER_SPEECH_DB = 15.0
 _LEVELS_FROM = 10  # windows of the caller's speech before its level is believed
@@ -126,7 +126,9 @@ class BargeInDetector:
     def _judge(self, floor: float, at_ms: float) -> bool:
         heard = self._since_onset()
         self.started_ms = at_ms - self._age * self._window_ms
-        if len(heard) < FIRST_LOOK or max(h.level for h in heard) < max(self._near(), FAR_RATIO * floor):
+        if len(heard) < FIRST_LOOK or max(h.level for h in heard) < FAR_RATIO * floor:
+            return False
+        if math.sqrt(sum(h.level * h.level for h in heard) / len(heard)) < self._near():
             return False
         return self._decide(heard, at_ms)
 
