@@ -218,7 +218,7 @@ class Dialogue:
         self._answering.reply(times)
 
     def _resume(self) -> None:
-        """It was no interruption: say what was not heard, from where it was cut. A call that was ending ends."""
+        """It was no interruption: say what was not heard. A call that was ending ends."""
         cut, self._cut = self._cut, None
         assert cut is not None
         self._metrics.interruptions.labels("false").inc()
