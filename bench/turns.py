@@ -113,8 +113,8 @@ def roc(cases: list[tuple[Sound, Windows, float]], people: set[str]) -> None:
 def barge_in(model: SileroModel, with_roc: bool) -> None:
     rng = np.random.default_rng(7)
     spoken = [Sound(s.kind, s.name, trimmed(s), s.text) for s in sounds.callers() if is_an_interruption(s)]
-    # Each recording eight times, at other levels, onsets and noise: with three, luck moves p95 by 100 ms.
-    spoken = [s for s in spoken for _ in range(8)]
+    # Each recording sixteen times, at other levels, onsets and noise: with three, luck moves p95 by 100 ms.
+    spoken = [s for s in spoken for _ in range(16)]
     others = sounds.shipped_noises() * 5 + sounds.coughs(rng)
     others += [
         Sound(f"{s.kind}, held out", s.name, s.samples) for s in sounds.hums() if not sounds.is_for_fitting(s)

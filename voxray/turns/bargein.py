@@ -8,7 +8,10 @@ noise. What is still doubtful but goes on for `SURELY_SECS` is taken for talk; w
 the words (`voxray.turns.backchannel`).
 
 The weights are two logistic regressions made by bench/fit_bargein.py from freely licensed recordings and
-synthetic sounds; bench/turns.py says how well they do on others.
+synthetic sounds; bench/turns.py says how well they do on others. On 832 barge-ins by five readers 94 % are
+noticed within 270 ms; of synthetic "mhm"s 7 to 21 % stop the agent, of coughs at most 5 %, of noise 20 dB
+under speech none. "Uh-huh" is speech by its sound and left to the words. `TALK_LEAST` trades the first for
+the second: -2 notices 95 % in time and stops for twice as many hums.
 """
 
 from __future__ import annotations
@@ -44,10 +47,10 @@ _LEVELS_FROM = 10  # windows of the caller's speech before its level is believed
 VOICE = ("mean_sure", "voiced_share", "last_sure", "burst", "pitch")
 TALK = ("change", "span", "open_mean", "open_most", "open_range", "pitch_change", "pitch_span", "hum")
 # --- made by bench/fit_bargein.py ---
-VOICE_WEIGHTS = np.array([0.84, 3.34, 0.86, 2.35, -1.61])
-VOICE_BIAS = -3.79
-TALK_WEIGHTS = np.array([4.75, -5.44, 0.66, -1.31, 0.92, 13.42, 2.89, -1.56])
-TALK_BIAS = -5.72
+VOICE_WEIGHTS = np.array([0.95, 3.93, 0.77, 2.97, -0.74])
+VOICE_BIAS = -4.75
+TALK_WEIGHTS = np.array([3.57, -5.03, 0.68, -1.48, 1.06, 12.54, 4.10, -2.20])
+TALK_BIAS = -5.49
 # ------------------------------------
 VOICE_LEAST = -1.5
 TALK_LEAST = -1.5
