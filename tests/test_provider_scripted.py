@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.provider_contract import (
     CALL,
@@ -18,8 +18,14 @@ from tests.provider_contract import (
     collect,
     utterance,
 )
-from voxray.frames import EndCall, TextDelta
-from voxray.providers.scripted import ScriptedChat, ScriptedTranscriber, ToneSynthesizer, tone_hz
+from voxray.frames import EndCall, Message, TextDelta
+from voxray.providers.scripted import (
+    REMEMBERED,
+    ScriptedChat,
+    ScriptedTranscriber,
+    ToneSynthesizer,
+    tone_hz,
+)
 from voxray.testing import CannedModel
 
 T = TypeVar("T")
@@ -112,3 +118,14 @@ class SynthesizerTests(ScriptedTestCase, SynthesizerContract):
         self.assertFalse(work.called)
         self.clock.advance(0.02)
         self.assertEqual(len(await work), 4)
+
+
+class MemoryTests(SynchronousTestCase):
+    def test_they_do_not_remember_for_ever(self) -> None:
+        """A daemon on scripted providers keeps the last of what it was asked, not all of it."""
+        clock = Clock()
+        chat = ScriptedChat(clock, ["Yes."])
+        for i in range(3 * REMEMBERED):
+            Deferred.fromCoroutine(collect(chat.reply([Message("user", str(i))], CALL)))
+            clock.pump([0.2] * 3)
+        self.assertEqual([asked[0].text for asked in chat.asked][:: REMEMBERED - 1], ["200", "299"])

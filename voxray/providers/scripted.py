@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,9 @@ from voxray.frames import (
 )
 from voxray.interfaces import Clock
 
+T = TypeVar("T")
 SILENT_LEVEL = 0.003  # linear RMS; a quiet telephone line is below
+REMEMBERED = 100
 _MS_PER_LETTER = 60
 _MS_BETWEEN_WORDS = 40
 _BLOCK_MS = 100
@@ -73,7 +75,7 @@ class ScriptedTranscriber(_Scripted):
 
     async def transcribe(self, utterance: Utterance, call: CallInfo) -> Transcript:
         await self._wait(self._delay_secs)
-        self.heard.append(utterance)
+        _remember(self.heard, utterance)
         samples = codec_for(utterance.media_format).to_float(utterance.payload)
         if not samples.size or float(np.sqrt(np.mean(samples**2))) < SILENT_LEVEL:
             return Transcript("")
@@ -103,7 +105,7 @@ class ScriptedChat(_Scripted):
         self.asked: list[list[Message]] = []
 
     async def reply(self, messages: Sequence[Message], call: CallInfo) -> AsyncGenerator[ReplyEvent, None]:
-        self.asked.append(list(messages))
+        _remember(self.asked, list(messages))
         reply = self._next(messages)
         pause = self._first_token_secs
         for part in [reply] if isinstance(reply, str) else reply:
@@ -136,7 +138,7 @@ class ToneSynthesizer(_Scripted):
         self.said: list[str] = []
 
     async def synthesize(self, text: str, call: CallInfo) -> AsyncGenerator[Speech, None]:
-        self.said.append(text)
+        _remember(self.said, text)
         rate_hz = self._format.rate_hz
         words = [tone_of(word, rate_hz) for word in text.split()]
         if not words:
@@ -148,6 +150,12 @@ class ToneSynthesizer(_Scripted):
             if at:
                 await self._wait(self._block_secs)
             yield Speech(audio[at : at + step], self._format)
+
+
+def _remember(kept: list[T], item: T) -> None:
+    """For tests to look at; bounded, because a daemon may run on these for days."""
+    kept.append(item)
+    del kept[:-REMEMBERED]
 
 
 def tokens_of(text: str) -> list[str]:
