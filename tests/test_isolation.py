@@ -133,13 +133,19 @@ class TwoCallsTests(SynchronousTestCase):
         for turn in range(3):
             # The second caller is a little later: one speaks while the other is spoken to, and over it.
             script = {
-                name: quiet * (60 + 17 * i * turn) + tone(CALLERS_HZ[name], 40) + quiet * 75
-                + tone(CALLERS_HZ[name], 40) + quiet * (120 - 17 * i * turn)
+                name: quiet * (60 + 17 * i * turn)
+                + tone(CALLERS_HZ[name], 40)
+                + quiet * 75
+                + tone(CALLERS_HZ[name], 40)
+                + quiet * (120 - 17 * i * turn)
                 for i, name in enumerate(CALLERS_HZ)
-            }  # fmt: skip
-            for packets in zip(*script.values(), strict=True):
+            }
+            for step, packets in enumerate(zip(*script.values(), strict=True)):
                 office.clock.advance(0.02)
-                for peer, packet in zip(peers.values(), packets, strict=True):
+                for i, (peer, packet) in enumerate(zip(peers.values(), packets, strict=True)):
+                    if step == 165 + 17 * i * turn:  # in the middle of the answer, whatever the detector says
+                        peer.send({"event": "dtmf", "dtmf": {"digit": "1"}})
+                        peer.send({"event": "dtmf", "dtmf": {"digit": "#"}})
                     peer.send(media(packet))
         for name, other in (("alpha", "victor"), ("victor", "alpha")):
             kinds = [m["event"] for m in peers[name].messages()]
@@ -163,7 +169,7 @@ class TwoCallsTests(SynchronousTestCase):
 
     def frames(self, samples: NDArray[Any], own_word: str, foreign_word: str) -> tuple[int, int]:
         """20 ms frames with one's own word in them, and with the other's."""
-        ours = [tone_hz(word) for word in ("Welcome.", "You", "said:", own_word)]
+        ours = [tone_hz(word) for word in ("Welcome.", "You", "said:", "DTMF:", "1.", own_word)]
         theirs = tone_hz(foreign_word)
         own = foreign = 0
         for i in range(0, len(samples) - 159, 160):
