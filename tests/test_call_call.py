@@ -56,11 +56,12 @@ TONE = linear_to_ulaw((8000 * np.sin(np.arange(160) * 2 * np.pi / 8)).astype(np.
 CALLERS = Path(voxray.__file__).parent / "data" / "callers"
 
 
-def human(name: str) -> list[bytes]:
+def human(name: str, loudness: float = 1.0) -> list[bytes]:
     """A recorded caller, as 20 ms packets."""
     with wave.open(str(CALLERS / f"{name}.wav")) as recording:
         pcm = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
-        payload = linear_to_ulaw(resampled(pcm, recording.getframerate(), 8000))
+        linear = resampled(pcm, recording.getframerate(), 8000)
+    payload = linear_to_ulaw((linear * loudness).clip(-32_768, 32_767).astype(np.int16))
     return [payload[i : i + 160] for i in range(0, len(payload) - 159, 160)]
 
 
@@ -268,6 +269,26 @@ class CallTests(SynchronousTestCase):
         line.hear(call, human("dickens-wisdom")[8:25])  # from the first sound on: the file has a margin
         self.assertIn("clear", sink.kinds()[before:])
         self.assertEqual(sink.kinds()[-1], "clear")
+
+    def test_somebody_in_the_room(self) -> None:
+        """A voice that would stop the agent does not, once the caller is known to be much louder."""
+        for known, stopped in ((False, True), (True, False)):
+            line = self.line([TextDelta("Noted.")], [TextDelta("one two three four five six seven eight.")])
+            call, sink = line.dial()
+            line.silence(call, 1.0)
+            if known:
+                line.hear(call, human("dickens-period", 2.0))
+                line.silence(call, 0.8)
+                line.stt.answer("It was so far like the present period.")
+                line.silence(call, 1.0)
+            else:
+                line.llm.replies.pop(0)
+            call.receive(Dtmf("1"))
+            call.receive(Dtmf("#"))
+            line.silence(call, 0.2)
+            before = len(sink.sent)
+            line.hear(call, human("dickens-wisdom", 0.125)[8:30])
+            self.assertEqual("clear" in sink.kinds()[before:], stopped, f"known: {known}")
 
     def test_a_stalled_stream_ends_the_turn(self) -> None:
         """Audio stops in the middle of a word: after five seconds what there is gets transcribed."""

@@ -136,6 +136,7 @@ class Ear:
             self._agent_spoke = not self._agent_spoke
             self._bargein.reset()
         if not self._agent_spoke:
+            self._bargein.overhear(probability, level, samples)
             return
         if self._bargein.feed(probability, level, samples, end_ms) is Decision.INTERRUPT:
             onset_ms = self._bargein.started_ms
