@@ -277,7 +277,7 @@ class CallTests(SynchronousTestCase):
             call, sink = line.dial()
             line.silence(call, 1.0)
             if known:
-                line.hear(call, human("dickens-period", 2.0))
+                line.hear(call, human("dickens-period", 4.0))
                 line.silence(call, 0.8)
                 line.stt.answer("It was so far like the present period.")
                 line.silence(call, 1.0)
