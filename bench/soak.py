@@ -3,7 +3,7 @@
     python -m bench.soak [--warm-up 500] [--calls 2000] [--at-once 40] [--live 50]
 
 Starts the daemon with scripted providers and places short calls on loopback: `start`, some audio, a key that
-the agent answers, and an end (three in four `stop`; the others drop the line, reset it, or break a rule).
+the agent answers, and an end (three in four `stop`; the others reset the line or break a rule).
 Bounds: 0.2 KiB kept per finished call, 1 MiB per live call over the empty daemon. Descriptors and threads
 must be what they were. The slope is a line fitted through the resident size after each hundred calls.
 
