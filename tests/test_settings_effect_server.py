@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.test_web_http import FORM, Answer
 from tests.wsframes import handshake
 from voxray.errors import ConfigError
 from voxray.frames import TextDelta
+from voxray.logs import json_line, text_line
 
 
 class TlsClient:
@@ -166,8 +166,8 @@ class WatchTests(SynchronousTestCase):
         answer = house.ask("GET", "/metrics")
         self.assertEqual((answer.status, answer.body), (204, b""))
 
-    def _turn_logged(self, document: dict[str, object]) -> str:
-        """Everything logged of a call in which both said something."""
+    def _turn_logged(self, document: dict[str, object]) -> list[str]:
+        """Everything logged of a call in which both said something: as events, for people, as JSON."""
         house = House(self, document, [TextDelta("We open at nine.")])
         line = house.dial()
         line.silence(0.5)
@@ -177,13 +177,13 @@ class WatchTests(SynchronousTestCase):
         line.silence(1.0)
         [turn] = [e for e in house.logged if e.get("event") == "turn"]
         self.assertIn("total", turn["parts_ms"])
-        return json.dumps([str(e) for e in house.logged])
+        return ["\n".join(map(write, house.logged)) for write in (str, text_line, json_line)]
 
     def test_log_transcripts(self) -> None:
         """What was said is in the log when asked for, and nowhere in it otherwise."""
-        shown = self._turn_logged({"log_transcripts": True})
-        self.assertIn("My secret is out.", shown)
-        self.assertIn("We open at nine.", shown)
-        hidden = self._turn_logged({})
-        self.assertNotIn("secret", hidden)
-        self.assertNotIn("nine", hidden)
+        for shown in self._turn_logged({"log_transcripts": True}):
+            self.assertIn("My secret is out.", shown)
+            self.assertIn("We open at nine.", shown)
+        for hidden in self._turn_logged({}):
+            self.assertNotIn("secret", hidden)
+            self.assertNotIn("nine", hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -42,6 +43,14 @@ class TurnTimes:
         llm = _between(self.llm_asked, self.sentence) or 0.0
         tts = _between(self.tts_asked, self.tts_first) or 0.0
         return max(0.0, whole - stt - llm - tts)
+
+
+def in_words(parts_ms: Mapping[str, float]) -> str:
+    """For a line of the log: "total 690 ms (endpoint 612, stt 110, ...)". Keys pressed have no total."""
+    stages = ", ".join(f"{name} {ms:.0f}" for name, ms in parts_ms.items() if name != "total")
+    if "total" not in parts_ms:
+        return f"({stages})" if stages else "said unasked"
+    return f"total {parts_ms['total']:.0f} ms ({stages})"
 
 
 def _between(begin: float, end: float) -> float | None:

@@ -134,8 +134,8 @@ def summary(results: Sequence[CallResult]) -> dict[str, Any]:
         "clear_ms": quantiles(clears),
         "cut_off": sum(turn.cut_off for turn in turns),
         "gaps": sum(len(turn.gaps) for turn in turns),
-        "stale_ms": sum(turn.stale_secs for turn in turns) * 1000.0,
-        "worst_tick_ms": max((result.worst_tick_ms for result in results), default=0.0),
+        "stale_ms": round(sum(turn.stale_secs for turn in turns) * 1000.0, 1),
+        "worst_tick_ms": round(max((result.worst_tick_ms for result in results), default=0.0), 1),
     }
 
 

@@ -39,6 +39,7 @@ def _printable(text: str) -> str:
 class VoxraySite(Site):
     """The site. `wall_clock` gives seconds since the epoch, for dates alone."""
 
+    noisy = False  # "answering on ..." says it
     protocol: Any = Channel
     requestFactory = BoundedRequest
 
