@@ -16,6 +16,7 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.configs import LOCAL
+from tests.house import free_port
 from voxray import __version__, logs
 from voxray.options import Options
 from voxray.settings import LogSettings
@@ -192,6 +193,26 @@ class TwistdTests(SynchronousTestCase):
                 "",
             ),
         )
+
+    def test_engine_missing(self) -> None:
+        """What is found out only when the engines start: one line, status 1, and no pid file stays behind."""
+        here = Path(self.mktemp()).absolute()
+        here.mkdir()
+        wanted = {
+            "provider": "scripted",
+            "tts_provider": "local",
+            "tts_voice": "bob",
+            "telephony_auth": "off",
+        }
+        given = wanted | {"host": "127.0.0.1", "port": free_port(), "log_level": "warn"}
+        (here / "c.json").write_text(json.dumps(given), encoding="utf-8")
+        end = self.run_python(
+            "-c", "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()",
+            "-n", "--pidfile", str(here / "pid"), "voxray", "--config", str(here / "c.json"),
+        )  # fmt: skip
+        self.assertEqual((end.returncode, end.stderr, end.stdout.count("\n")), (1, "", 1))
+        self.assertIn("cannot start: local: unavailable: tts_voice: no voice 'bob'", end.stdout)
+        self.assertEqual([each.name for each in here.iterdir()], ["c.json"])
 
     def test_light(self) -> None:
         """Reading options and configuration loads no model runtime, no web server and no reactor."""

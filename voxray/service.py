@@ -87,7 +87,7 @@ class Daemon(Service):
             parts.exchange.metrics.insecure.labels("webhook_auth").set(1)
         self._lag.start()
         gc.collect()
-        gc.freeze()  # what is here now stays: leave it out of every later collection
+        gc.freeze(); gc.set_threshold(700,10,2)  # what is here now stays: leave it out of every later collection
         host, port = parts.listener.getsockname()[:2]
         parts.listener.close()  # the reactor has its own copy
         self.log.info("answering on {host} port {port}", host=host, port=port)
