@@ -124,6 +124,12 @@ class TalkTests(SynchronousTestCase):
         ):
             self.assertIn(part, last(heard), heard)
 
+    def test_keys(self) -> None:
+        """A number may be typed; other keys are not read out as words, and the question is asked again."""
+        self.assertIn("noted your number: 5 5 5 0 1 4 2.", last("DTMF: 5550142#"))
+        self.assertIn("keys do nothing", last("DTMF: 12#"))
+        self.assertIn("Can I have your name", last("Monday at ten", "DTMF: 1"))
+
     def test_unknown_words_come_back(self) -> None:
         """What the agent has no answer for is repeated: another recording gets another answer."""
         one, two = last("Weasels have eaten our phone system."), last("Go forward ten meters.")

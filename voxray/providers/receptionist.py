@@ -82,7 +82,9 @@ class Receptionist:
 
     def hear(self, state: State, text: str) -> tuple[State, Reply]:
         words = ear.words_of(text)
-        if not words:
+        if keys := ear.keys_in(text):
+            after, answer = state, self._keys(state, keys)
+        elif not words:
             after, answer = state, Reply(self._say(state, "not_caught"))
         else:
             after, answer = self._manners(state, words) or self._business(state, words, text)
@@ -112,6 +114,11 @@ class Receptionist:
             cleared = State(awaiting=MORE)
             return cleared, Reply(self._say(cleared, "cancelled"))
         return None
+
+    def _keys(self, state: State, keys: str) -> Reply:
+        """A telephone number may be typed; there is no menu."""
+        number = ear.number_in([keys.replace("#", "").replace("*", "")])
+        return Reply(self._say(state, "number", said=number) if number else self._say(state, "keys"))
 
     def _goodbye(self, state: State) -> Reply:
         return Reply(self._say(state, "goodbye_booked" if state.booked else "goodbye"), end_call=True)

@@ -35,6 +35,7 @@ _UNITS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven
 _MINUTES = {"fifteen": 15, "thirty": 30, "forty": 40, "twenty": 20, "quarter": 15, "half": 30}
 _DIGITS = {"zero": "0", "oh": "0", "o": "0"} | {w: str(n) for w, n in _UNITS.items() if n < 10}
 # fmt: on
+_KEYS = "DTMF: "  # how keys reach every language model
 _NOT_NAMES = frozenset(
     word
     for line in (
@@ -173,6 +174,11 @@ def spoken_time(minutes: int) -> str:
     """As it is to be said: "10 AM", "2:30 PM"."""
     hour, minute = divmod(minutes, 60)
     return f"{(hour - 1) % 12 + 1}{f':{minute:02}' if minute else ''} {'AM' if hour < 12 else 'PM'}"
+
+
+def keys_in(text: str) -> str:
+    """The keys that were pressed; "" when it was speech."""
+    return text.removeprefix(_KEYS).strip() if text.startswith(_KEYS) else ""
 
 
 def number_in(words: Sequence[str]) -> str:
