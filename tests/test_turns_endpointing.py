@@ -238,5 +238,5 @@ class CompletenessTests(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         """Nothing, or words that could go either way."""
-        for text in ("", "?!", "Tuesday afternoon", "Monday"):
+        for text in ("", "?!", "Tuesday afternoon", "Monday", "Good-by."):
             self.assertIs(completeness(text), Completeness.UNKNOWN, text)

@@ -45,7 +45,8 @@ _SHORT_ANSWERS = _set(
 _CAN_END = re.compile(
     r"\b(?:(?:think|hope|guess|told me|said) so|(?:yes|no|sure|think)[ ,]+(?:i|we|it|they|you|he|she) \w+"
     r"|(?:yes|no|sure)[ ,]+(?:i|we|they|he|she) \w+|come in|log in|hold on|go on|turn (?:it )?on|what for"
-    r"|who (?:is|am|are) (?:it|i|this|that)|i want to|i'd like to|don't want to|i do|as well)[.?!]?$"
+    r"|who (?:is|am|are) (?:it|i|this|that)|i want to|i'd like to|don't want to|i do|as well"
+    r"|good[- ]by)[.?!]?$"
 )
 _LEAD_IN = re.compile(
     r"\b(?:number|name|address|code|date of birth|birthday|e-?mail|zip|postcode)(?: is| was|'s)?[.,:]?$"
