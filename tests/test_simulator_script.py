@@ -202,6 +202,13 @@ class VoiceTests(SynchronousTestCase):
         self.assertRaises(BadScript, run, voice.prepare([step], Voice()))
         self.assertRaises(BadScript, run, voice.prepare([step], None))
 
+    def test_a_nod_is_human(self) -> None:
+        """A back-channel no voice can say is a recording; the same word said plainly is the voice's."""
+        nod = Step(Do.BACKCHANNEL, text="Mhm.")
+        (made,) = run(voice.prepare([nod], None))
+        self.assertEqual(made.audio, voice.load_wav(voice.CALLERS / "mm-hmm.wav"))
+        self.assertRaises(BadScript, run, voice.prepare([Step(Do.SAY, text="mhm")], None))
+
     def test_where_speech_begins_and_ends(self) -> None:
         """Silence and a breath far below the voice are not speech."""
         quiet = g711.encode((40 * np.sin(np.arange(1600) * 0.4)).astype(np.int16))

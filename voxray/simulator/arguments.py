@@ -27,7 +27,7 @@ EXAMPLES = """\
 examples:
   voxray-dial --say "What are your opening hours?"
       ask one question, wait for the answer, hang up
-  voxray-dial --say "What are your hours?" --expect-reply "nine|ten" --max-latency 1500
+  voxray-dial --say "What are your hours?" --expect-reply "friday|six" --max-latency 1500
       the same as a test: exit status 1 unless the answer matches and came in time
   voxray-dial --barge-in "Stop, please" --after 2 --say "Goodbye" --expect-hangup --rest-port 8081
       interrupt the greeting after two seconds of it; the agent must hang up by itself. For that the daemon's
@@ -106,7 +106,11 @@ _GROUPS: dict[str, tuple[tuple[str, dict[str, Any], str], ...]] = {
         ("--say", _STEP | {"metavar": "TEXT"}, "speak, with the local voice"),
         ("--play", _STEP | {"metavar": "FILE"}, "speak, with a recording (PCM16 WAV, any rate)"),
         ("--barge-in", _STEP | {"metavar": "TEXT|FILE"}, "speak over the agent"),
-        ("--backchannel", _STEP | {"metavar": "TEXT|FILE"}, 'say "mhm" over the agent: it must not stop'),
+        (
+            "--backchannel",
+            _STEP | {"metavar": "TEXT|FILE"},
+            'say "mhm" (or other words) over the agent: it must not stop',
+        ),
         (
             "--after",
             _STEP | {"type": _secs, "metavar": "SECS"},
@@ -157,7 +161,11 @@ _GROUPS: dict[str, tuple[tuple[str, dict[str, Any], str], ...]] = {
     ),
     "results": (
         ("--json", {"metavar": "FILE"}, "the report for programs (- for standard output)"),
-        ("--wav", {"metavar": "FILE"}, "the call in stereo: left the caller, right the agent as heard"),
+        (
+            "--wav",
+            {"metavar": "FILE"},
+            "the call in stereo: left the caller, right the agent as heard (of several: FILE-1, ...)",
+        ),
         ("--no-transcribe", {"action": "store_true"}, "do not write down what the agent said"),
         ("--quiet", {"action": "store_true"}, "only the failures"),
     ),

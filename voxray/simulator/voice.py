@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 from voxray.frames import CallInfo, Encoding, MediaFormat
 from voxray.interfaces import Synthesizer
 from voxray.simulator import g711
-from voxray.simulator.script import SPOKEN, BadScript, Step
+from voxray.simulator.script import SPOKEN, BadScript, Do, Step
+
+CALLERS = Path(__file__).parents[1] / "data" / "callers"
+HUMAN_NODS = {"mhm": "mm-hmm.wav", "mm-hmm": "mm-hmm.wav", "uh-huh": "uh-huh.wav"}
+"""Back-channels of which a synthetic voice makes letters ("M, H, M"): shipped recordings are played."""
 
 MAX_RECORDING_SECS = 120.0
 _NOISE_SECS = 4.0
@@ -78,8 +82,10 @@ async def prepare(steps: Sequence[Step], synthesizer: Synthesizer | None) -> tup
 async def _prepared(step: Step, synthesizer: Synthesizer | None) -> Step:
     if step.do not in SPOKEN or step.audio:
         return step
-    if step.file:
-        return replace(step, audio=load_wav(Path(step.file)))
+    nod = HUMAN_NODS.get(step.text.strip(" .").lower()) if step.do is Do.BACKCHANNEL else None
+    if step.file or nod:
+        path = Path(step.file) if step.file else CALLERS / str(nod)
+        return replace(step, audio=load_wav(path))
     if synthesizer is None:
         raise BadScript(f"no voice to say {step.text!r:.60} with; play a WAV file instead")
     return replace(step, audio=await _synthesized(step.text, synthesizer))
