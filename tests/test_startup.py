@@ -198,20 +198,15 @@ class TwistdTests(SynchronousTestCase):
         """What is found out only when the engines start: one line, status 1, and no pid file stays behind."""
         here = Path(self.mktemp()).absolute()
         here.mkdir()
-        wanted = {
-            "provider": "scripted",
-            "tts_provider": "local",
-            "tts_voice": "bob",
-            "telephony_auth": "off",
-        }
-        given = wanted | {"host": "127.0.0.1", "port": free_port(), "log_level": "warn"}
+        wanted = {"provider": "scripted", "tts_provider": "local", "tts_voice": "bob"}
+        given = wanted | {"host": "127.0.0.1", "port": free_port(), "log_level": "error"}
         (here / "c.json").write_text(json.dumps(given), encoding="utf-8")
         end = self.run_python(
             "-c", "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()",
             "-n", "--pidfile", str(here / "pid"), "voxray", "--config", str(here / "c.json"),
         )  # fmt: skip
         self.assertEqual((end.returncode, end.stderr, end.stdout.count("\n")), (1, "", 1))
-        self.assertIn("cannot start: local: unavailable: tts_voice: no voice 'bob'", end.stdout)
+        self.assertIn("cannot start: local: unavailable: no voice 'bob'; there are rms", end.stdout)
         self.assertEqual([each.name for each in here.iterdir()], ["c.json"])
 
     def test_light(self) -> None:

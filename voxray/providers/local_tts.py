@@ -106,7 +106,7 @@ class LocalSpeech:
         if self.model not in VOICES:
             known = ", ".join((*VOICES, "espeak"))
             raise ProviderError(
-                self.name, ErrorKind.UNAVAILABLE, f"tts_voice: no voice {self.model!r}; there are {known}"
+                self.name, ErrorKind.UNAVAILABLE, f"no voice {self.model!r}; there are {known}"
             )
         try:
             flite = Flite()

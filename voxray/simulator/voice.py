@@ -39,8 +39,10 @@ def load_wav(path: Path) -> bytes:
             if not 4000 <= rate <= 192_000:
                 raise BadScript(f"{path}: a rate of {rate} Hz; 4000 to 192000 is needed")
             frames = reader.readframes(int(rate * MAX_RECORDING_SECS))
-    except (OSError, EOFError, wave.Error) as error:
-        raise BadScript(f"{path}: {error}") from None
+    except OSError as error:
+        raise BadScript(f"{path}: {error.strerror or error}") from None
+    except (EOFError, wave.Error) as error:
+        raise BadScript(f"{path}: not a WAV file: {error or 'it ends early'}") from None
     samples = np.frombuffer(frames[: len(frames) // (2 * channels) * 2 * channels], dtype="<i2")
     mono = samples.reshape(-1, channels).astype(np.float64).mean(axis=1)
     if not mono.size:
