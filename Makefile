@@ -70,7 +70,7 @@ changelog: dev ## show the changelog that newsfragments/ make
 
 wheel: venv ## build dist/voxray-*.whl
 	@rm -rf build dist
-	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 	@ls dist/*.whl
 
 clean: ## remove what make made, .venv too

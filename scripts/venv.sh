@@ -95,7 +95,8 @@ install() {
     if [ "$kind" = dev ]; then extras=local,dev; fi
     # Compat mode: the default editable install hides twisted/plugins from Twisted's plugin search.
     # PIP_CONSTRAINT, not -c: it also holds for the isolated environment that builds the project.
-    PIP_CONSTRAINT=$PWD/constraints.txt "$venv/bin/python" -m pip install \
+    # A relative name: pip takes a space in the variable for the end of one file.
+    PIP_CONSTRAINT=constraints.txt "$venv/bin/python" -m pip install \
         --disable-pip-version-check --no-input --progress-bar off \
         --editable ".[$extras]" --config-settings editable_mode=compat
 }
