@@ -120,6 +120,13 @@ class CommandLineTests(SynchronousTestCase):
         self.assertEqual((steps[2].file, steps[2].secs, steps[2].expect_reply), ("b.wav", 3, "c"))
         self.assertTrue(plan.script.expect_hang_up)
 
+    def test_keys_may_expect_a_reply(self) -> None:
+        """An expectation is kept for keys too; where nothing is answered it is refused, not forgotten."""
+        (step,) = self.plan("--dtmf", "1#", "--expect-reply", "main menu").script.steps
+        self.assertEqual((step.digits, step.expect_reply), ("1#", "main menu"))
+        for words in (("--wait", "2"), ("--hang-up",)):
+            self.assertRaises(BadScript, self.plan, *words, "--expect-reply", "x")
+
     def test_a_script_file_and_its_recordings(self) -> None:
         """Recordings named in a script file are found beside it; typed steps follow."""
         path = Path(self.mktemp())

@@ -112,7 +112,8 @@ class Performer:
         self._entered = now
         self._floor_at = None
         self._first = False
-        self._awaits_reply = act.step.do in (Do.SAY, Do.BARGE_IN)
+        expects = bool(act.step.expect_reply or act.step.max_latency_ms)
+        self._awaits_reply = act.step.do in (Do.SAY, Do.BARGE_IN) or (act.step.do is Do.DTMF and expects)
         self._speaking = act.step.do in SPOKEN
         self._after_backchannel = act.step.do is Do.BACKCHANNEL
         return act

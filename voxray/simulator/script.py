@@ -89,12 +89,12 @@ def spoken(do: Do, words: str, **more: Any) -> Step:
     return Step(do, text=words, **more)
 
 
-def keys(digits: str) -> Step:
+def keys(digits: str, **more: Any) -> Step:
     """A DTMF step; refuses what no telephone has."""
     pressed = digits.replace(" ", "").upper()
     if not pressed or not DTMF_DIGITS.issuperset(pressed):
         raise BadScript(f"dtmf {digits!r}: keys are 0-9, *, #, A-D")
-    return Step(Do.DTMF, digits=pressed)
+    return Step(Do.DTMF, digits=pressed, **more)
 
 
 def parse_script(document: object) -> Script:
@@ -134,8 +134,10 @@ def _parsed_step(each: object) -> Step:
     if verbs[0] == "play":
         return Step(Do.SAY, file=_words(value), text=str(each.get("text", "")), **_expectations(each))
     do = Do(verbs[0])
+    if do not in SPOKEN | {Do.DTMF} and {"expect_reply", "max_latency_ms"} & set(each):
+        raise BadScript(f"nothing answers {verbs[0]!r}: expect a reply to what is said or pressed")
     if do is Do.DTMF:
-        return keys(str(value))
+        return keys(str(value), **_expectations(each))
     if do is Do.WAIT:
         return Step(do, secs=_secs(value, "wait"))
     if do not in SPOKEN:
