@@ -30,7 +30,8 @@ PROVIDERS = Section(
             proof="tests.test_settings_effect_providers.KeyTests.test_tts_model"),
         Key("tts_voice", Text(), "",
             "its voice; `local` has rms, slt, awb, kal16 and espeak", "providers.tts.voice",
-            shown_default="the provider's", proof="tests.test_settings_effect_providers.KeyTests.test_tts_voice"),
+            shown_default="the provider's",
+            proof="tests.test_settings_effect_providers.KeyTests.test_tts_voice"),
         Key("stt_language", Text(), "",
             "what the transcriber is told that callers speak, such as `en` or `hi-IN`; also `language` when "
             "that is not set", "providers.stt.language", shown_default="`language`, else detected",
