@@ -209,7 +209,7 @@ class VoiceTests(SynchronousTestCase):
         self.assertRaises(BadScript, run, voice.prepare([step], Voice()))
         self.assertRaises(BadScript, run, voice.prepare([step], None))
 
-    def test_a_nod_is_human(self) -> None:
+    def test_a_nod_is_hummed(self) -> None:
         """A back-channel no voice can say is a recording; the same word said plainly is the voice's."""
         nod = Step(Do.BACKCHANNEL, text="Mhm.")
         (made,) = run(voice.prepare([nod], None))

@@ -22,8 +22,8 @@ from voxray.simulator import g711
 from voxray.simulator.script import SPOKEN, BadScript, Do, Step
 
 CALLERS = Path(__file__).parents[1] / "data" / "callers"
-HUMAN_NODS = {"mhm": "mm-hmm.wav", "mm-hmm": "mm-hmm.wav", "uh-huh": "uh-huh.wav"}
-"""Back-channels of which a synthetic voice makes letters ("M, H, M"): shipped recordings are played."""
+HUMMED = {"mhm": "mm-hmm.wav", "mm-hmm": "mm-hmm.wav", "uh-huh": "uh-huh.wav"}
+"""Back-channels that a voice would spell out ("M, H, M"): the shipped ones are played, which are hummed."""
 
 MAX_RECORDING_SECS = 120.0
 _NOISE_SECS = 4.0
@@ -84,7 +84,7 @@ async def prepare(steps: Sequence[Step], synthesizer: Synthesizer | None) -> tup
 async def _prepared(step: Step, synthesizer: Synthesizer | None) -> Step:
     if step.do not in SPOKEN or step.audio:
         return step
-    nod = HUMAN_NODS.get(step.text.strip(" .").lower()) if step.do is Do.BACKCHANNEL else None
+    nod = HUMMED.get(step.text.strip(" .").lower()) if step.do is Do.BACKCHANNEL else None
     if step.file or nod:
         path = Path(step.file) if step.file else CALLERS / str(nod)
         return replace(step, audio=load_wav(path))
