@@ -166,7 +166,11 @@ _GROUPS: dict[str, tuple[tuple[str, dict[str, Any], str], ...]] = {
             {"metavar": "FILE"},
             "the call in stereo: left the caller, right the agent as heard (of several: FILE-1, ...)",
         ),
-        ("--no-transcribe", {"action": "store_true"}, "do not write down what the agent said"),
+        (
+            "--no-transcribe",
+            {"action": "store_true"},
+            "do not write down what the agent said; --expect-reply is then not checked",
+        ),
         ("--quiet", {"action": "store_true"}, "only the failures"),
     ),
 }
