@@ -25,7 +25,7 @@ from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
 from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
-from voxray.call.times import in_words
+from voxray.call.times import TURN, TURN_AND_WORDS, in_words
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, MediaFormat, StreamStopped
 from voxray.interfaces import CallControl, MediaSink, Providers, VoiceActivity
 from voxray.metrics import Metrics
@@ -33,9 +33,6 @@ from voxray.settings import Settings
 
 GOODBYE_GRACE_SECS = 15.0
 """Beyond `max_call_secs`: time for the goodbye, and no more, whatever the caller says to it."""
-
-_TURN = "call {call_id}: turn {turn}, {times}"
-_TURN_AND_WORDS = _TURN + "; heard {heard!r}, replied {replied!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +238,7 @@ class Call:
         words = {"heard": turn.heard, "replied": turn.replied}
         shown = words if self._exchange.settings.logs.transcripts else {}
         self.log.info(
-            _TURN_AND_WORDS if shown else _TURN,
+            TURN_AND_WORDS if shown else TURN,
             event="turn",
             call_id=self.call_id,
             turn=turn.number,

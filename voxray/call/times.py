@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+TURN = "call {call_id}: turn {turn}, {times}"
+TURN_AND_WORDS = TURN + "; heard {heard!r}, replied {replied!r}"
+"""How a turn is logged; with its words only when the owner asked for them."""
+
 
 @dataclass(slots=True)
 class TurnTimes:
