@@ -128,7 +128,8 @@ class House:
         self._make_providers = catalog.build_providers
         case.patch(catalog, "build_providers", self._providers)
         case.patch(inference, "InferenceThread", InlineThread)
-        case.patch(service, "gc", SimpleNamespace(collect=lambda: None, freeze=lambda: None))
+        still = SimpleNamespace(collect=lambda: None, freeze=lambda: None, set_threshold=lambda *_: None)
+        case.patch(service, "gc", still)
         made = loaded({**BASE, "port": free_port(), **(document or {})}, **environ)
         self.settings = made.settings
         self.daemon: Any = tap._build(made.settings, made.warnings, self.reactor)
