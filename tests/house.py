@@ -26,7 +26,7 @@ from tests.test_call_call import QUIET, TONE
 from tests.test_media_socket import start
 from tests.test_web_http import Answer
 from tests.wsframes import PING, ServerFrame, close_code, frame, handshake, server_frames
-from voxray import catalog, inference, service, tap
+from voxray import catalog, collector, inference, service, tap
 from voxray.frames import ULAW_8K, CallInfo, Speech
 from voxray.interfaces import Providers
 
@@ -129,7 +129,7 @@ class House:
         case.patch(catalog, "build_providers", self._providers)
         case.patch(inference, "InferenceThread", InlineThread)
         still = SimpleNamespace(collect=lambda: None, freeze=lambda: None, set_threshold=lambda *_: None)
-        case.patch(service, "gc", still)
+        case.patch(collector, "gc", still)
         made = loaded({**BASE, "port": free_port(), **(document or {})}, **environ)
         self.settings = made.settings
         self.daemon: Any = tap._build(made.settings, made.warnings, self.reactor)

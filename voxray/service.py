@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -18,15 +17,12 @@ from twisted.python.failure import Failure
 
 from voxray.call.call import Exchange
 from voxray.call.registry import Registry
+from voxray.collector import Collector
 from voxray.errors import ConfigError, ProviderError
 from voxray.http import HttpClient
 from voxray.lag import LagProbe
 from voxray.signals import Signals
 from voxray.worker import ThreadWorker
-
-GC_THRESHOLDS = (700, 10, 2)
-"""A finished call is a knot of references. Collecting the oldest generation five times as often as by default
-keeps megabytes of them from piling up; with what was there at start frozen, a run takes a few ms."""
 
 
 class Startable(Protocol):
@@ -64,6 +60,7 @@ class Daemon(Service):
         self._port: IListeningPort | None = None
         self._lag = LagProbe(reactor, parts.exchange.metrics.reactor_lag.observe)
         self._signals = Signals(reactor.callFromThread)
+        self._collector = Collector(reactor, lambda: parts.registry.ended)
         self._starting: Deferred[None] | None = None
         self._preparing: Deferred[None] | None = None
 
@@ -90,9 +87,7 @@ class Daemon(Service):
         if parts.exchange.settings.calls.carrier:  # signatures are not checked yet
             parts.exchange.metrics.insecure.labels("webhook_auth").set(1)
         self._lag.start()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(700, 10, 2)  # what is here now stays: leave it out of every later collection
+        self._collector.start()
         host, port = parts.listener.getsockname()[:2]
         parts.listener.close()  # the reactor has its own copy
         self.log.info("answering on {host} port {port}", host=host, port=port)
@@ -135,6 +130,7 @@ class Daemon(Service):
                 beginning.cancel()
         parts.exchange.metrics.up.set(0)
         self._lag.stop()
+        self._collector.stop()
         if self._port is not None:
             port, self._port = self._port, None
             await _maybe(port.stopListening())

@@ -38,6 +38,8 @@ class Registry:
         self._calls: dict[str, Call] = {}
         self._announced: OrderedDict[str, tuple[IncomingCall, float]] = OrderedDict()
         self._check = Metronome(clock, CHECK_SECS)
+        self.ended = 0
+        """Calls that are over."""
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -99,4 +101,5 @@ class Registry:
     def _gone(self, call: Call) -> None:
         self._calls.pop(call.call_id, None)
         self._check.leave(call.elapsed)
+        self.ended += 1
         self._metrics.calls_active.set(len(self._calls))
