@@ -26,7 +26,7 @@ from tests.test_call_call import QUIET, TONE
 from tests.test_media_socket import start
 from tests.test_web_http import Answer
 from tests.wsframes import PING, ServerFrame, close_code, frame, handshake, server_frames
-from voxray import catalog, collector, inference, service, tap
+from voxray import catalog, collector, inference, tap
 from voxray.frames import ULAW_8K, CallInfo, Speech
 from voxray.interfaces import Providers
 
