@@ -1,4 +1,4 @@
-"""Names in the configuration -> providers: the only list of vendors.
+"""Names in the configuration -> providers and carriers: the only lists of them.
 
 Importing this module is cheap: each vendor's code is imported when it is first built.
 """
@@ -11,7 +11,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from voxray.errors import ConfigError
-from voxray.interfaces import ChatModel, Clock, Providers, Synthesizer, Transcriber, Worker
+from voxray.interfaces import (
+    AnswerDocuments,
+    CallControl,
+    ChatModel,
+    Clock,
+    Providers,
+    Serializer,
+    Synthesizer,
+    Transcriber,
+    Worker,
+)
 from voxray.settings import Settings, StageSettings
 
 if TYPE_CHECKING:
@@ -131,3 +141,42 @@ def _named(makers: Mapping[str, F], stage: str, wanted: StageSettings) -> F:
         built = ", ".join(sorted(makers))
         raise ConfigError(f'{stage}_provider: "{wanted.provider}" is not built; built: {built}')
     return maker
+
+
+# -- carriers ------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """All that is particular to one carrier.
+
+    `control` is None without its credentials; `client` there is treq-like, `reactor` for time-outs.
+    `message_ms` is how much audio one outbound message carries.
+    """
+
+    documents: Callable[[Settings], AnswerDocuments]
+    serializer: Callable[[Settings], Serializer]
+    control: Callable[[Settings, Any, Any], CallControl | None]
+    message_ms: int = 40
+
+
+def _twilio() -> Carrier:
+    from voxray.carriers.twilio import API_URL, TwilioControl, TwilioDocuments
+    from voxray.serializers.twilio import TwilioSerializer
+
+    def control(settings: Settings, client: Any, reactor: Any) -> CallControl | None:
+        keys = settings.providers.api_keys
+        sid, token = keys.get("twilio_account_sid", ""), keys.get("twilio_auth_token", "")
+        base_url = settings.providers.base_urls.get("twilio", API_URL)
+        return TwilioControl(client, reactor, sid, token, base_url) if sid and token else None
+
+    return Carrier(lambda _: TwilioDocuments(), lambda _: TwilioSerializer(), control)
+
+
+CARRIERS: Mapping[str, Callable[[], Carrier]] = MappingProxyType({"twilio": _twilio})
+
+
+def build_carrier(name: str) -> Carrier:
+    """Raises ConfigError for a name that is not built."""
+    maker = CARRIERS.get(name)
+    if maker is None:
+        raise ConfigError(f'runner_transport: "{name}" is not built; built: {", ".join(sorted(CARRIERS))}')
+    return maker()

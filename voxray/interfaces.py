@@ -85,15 +85,17 @@ class AnswerDocuments(Protocol):
 
     name: str
     """The carrier's name in the configuration."""
+    content_type: str
+    """Of what `answer` and `busy` give."""
 
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
         """Reads the webhook's parameters; what is absent is empty."""
 
     def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
-        """The XML that connects the call to the media socket at `url`."""
+        """The document that connects the call to the media socket at `url`."""
 
-    def busy(self) -> bytes:
-        """The XML that turns the call away unanswered."""
+    def busy(self) -> bytes | None:
+        """The document that turns the call away unanswered; None: say so with status 503."""
 
 
 class CallControl(Protocol):

@@ -22,7 +22,7 @@ from voxray.call.floor import FloorState
 from voxray.call.keypad import Keypad
 from voxray.call.metronome import Metronome
 from voxray.call.mouth import Mouth
-from voxray.call.pacer import Pacer
+from voxray.call.pacer import PACKET_MS, Pacer
 from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, MediaFormat, StreamStopped
@@ -46,6 +46,7 @@ class Exchange:
     clock: IReactorTime
     beat: Metronome
     metrics: Metrics
+    message_ms: int = 2 * PACKET_MS  # audio in one outbound message
 
 
 class Call:
@@ -74,6 +75,7 @@ class Call:
             wire,
             codec_for(wire).silence,
             lead_ms=settings.media.pace_lead_ms,
+            message_ms=exchange.message_ms,
             wake=lambda: exchange.beat.join(self._beat),
             rest=lambda: exchange.beat.leave(self._beat),
             audible=self._audible,

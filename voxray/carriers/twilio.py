@@ -36,6 +36,7 @@ class TwilioDocuments:
     """`interfaces.AnswerDocuments` for Twilio."""
 
     name = "twilio"
+    content_type = "application/xml"
 
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
         sid = form.get("CallSid", "")
