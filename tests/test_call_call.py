@@ -116,7 +116,7 @@ class Line:
         self.settings = settings or make_settings()
         self.stt, self.llm, self.tts = FakeTranscriber(), FakeModel(*replies), FakeSynthesizer()
         self.metrics = Metrics()
-        phrases = PhraseBook(self.tts, ULAW_8K)
+        phrases = PhraseBook(self.tts)
         exchange = Exchange(
             settings=self.settings,
             providers=Providers(self.stt, self.llm, self.tts),

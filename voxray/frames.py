@@ -41,6 +41,14 @@ class MediaFormat:
 ULAW_8K = MediaFormat(Encoding.ULAW, 8000)
 
 
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A call's audio in both directions: the caller's voice and ours."""
+
+    heard: MediaFormat
+    spoken: MediaFormat
+
+
 # -- from the carrier --------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Connected:
@@ -49,13 +57,22 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class StreamStarted:
-    """The media stream is up. Ids are the carrier's own spelling."""
+    """The media stream is up. Ids are the carrier's own spelling.
+
+    `media_format` is the caller's voice; `send_format` is what the carrier plays, where that is another.
+    """
 
     stream_sid: str
     call_sid: str
     account_sid: str
     media_format: MediaFormat
     parameters: Mapping[str, str] = field(default_factory=dict)
+    send_format: MediaFormat | None = None
+
+    @property
+    def wire(self) -> Wire:
+        """Both directions."""
+        return Wire(self.media_format, self.send_format or self.media_format)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,6 @@ def _exchange(
     from voxray.call.pacer import PACKET_MS
     from voxray.call.phrases import PhraseBook
     from voxray.catalog import build_carrier, build_providers
-    from voxray.frames import ULAW_8K
     from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
@@ -100,7 +99,7 @@ def _exchange(
     return Exchange(
         settings=settings,
         providers=providers,
-        phrases=PhraseBook(providers.tts, ULAW_8K),
+        phrases=PhraseBook(providers.tts),
         activity=_voice_activity(settings, reactor),
         control=_control(settings, reactor),
         clock=reactor,

@@ -25,7 +25,7 @@ from voxray.call.mouth import Mouth
 from voxray.call.pacer import PACKET_MS, Pacer
 from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
-from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, MediaFormat, StreamStopped
+from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, StreamStopped, Wire
 from voxray.interfaces import CallControl, MediaSink, Providers, VoiceActivity
 from voxray.metrics import Metrics
 from voxray.settings import Settings
@@ -57,7 +57,7 @@ class Call:
     def __init__(
         self,
         info: CallInfo,
-        wire: MediaFormat,
+        wire: Wire,
         sink: MediaSink,
         exchange: Exchange,
         ended: Callable[[Call], None],
@@ -72,15 +72,15 @@ class Call:
         self._keypad = Keypad()
         self._pacer = Pacer(
             sink,
-            wire,
-            codec_for(wire).silence,
+            wire.spoken,
+            codec_for(wire.spoken).silence,
             lead_ms=settings.media.pace_lead_ms,
             message_ms=exchange.message_ms,
             wake=lambda: exchange.beat.join(self._beat),
             rest=lambda: exchange.beat.leave(self._beat),
             audible=self._audible,
         )
-        self._mouth = Mouth(self._pacer, wire, clock)
+        self._mouth = Mouth(self._pacer, wire.spoken, clock)
         self._ending = Ending(
             call=info,
             mouth=self._mouth,
@@ -93,7 +93,7 @@ class Call:
             pipeline=Pipeline(exchange.providers, self._mouth, info, clock, metrics),
             mouth=self._mouth,
             conversation=Conversation(settings.agent.system_prompt),
-            phrases=exchange.phrases,
+            phrases=exchange.phrases.on(wire.spoken),
             agent=settings.agent,
             turns=settings.turns,
             clock=clock,
@@ -103,7 +103,7 @@ class Call:
             hint=lambda text: self._ear.hint(text),
         )
         self._ear = Ear(
-            wire=wire,
+            wire=wire.heard,
             activity=exchange.activity,
             settings=settings.turns,
             listener=self._dialogue,
