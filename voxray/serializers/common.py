@@ -129,8 +129,14 @@ def started(
         call_sid=identifier(first_of(start, call_sid), "call id"),
         account_sid=identifier(account_sid, "account id") if account_sid else "",
         media_format=media_format,
-        parameters=parameters_of(first_of(start, PARAMETERS)),
+        parameters=parameters_of(first_of(start, PARAMETERS)) | _numbers(start),
     )
+
+
+def _numbers(start: Mapping[str, Any]) -> dict[str, str]:
+    """Who calls whom, where the carrier says so in `start` itself: as the parameters "from" and "to"."""
+    numbers = {name: text_of(start.get(name))[:_MAX_PARAMETER_CHARS] for name in ("from", "to")}
+    return {name: number for name, number in numbers.items() if number}
 
 
 def first_of(mapping: Mapping[str, Any], names: tuple[str, ...]) -> Any:
