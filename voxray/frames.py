@@ -106,9 +106,13 @@ class StreamStopped:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A well-formed message that means nothing to us; `reason` is a bounded label for metrics."""
+    """A well-formed message that means nothing to us; `reason` is a bounded label for metrics.
+
+    `complaint`: it says that something we sent was refused; the owner should know.
+    """
 
     reason: str
+    complaint: bool = False
 
 
 Frame: TypeAlias = Connected | StreamStarted | Audio | Dtmf | Mark | StreamStopped | Ignored
@@ -186,8 +190,12 @@ class CallInfo:
 
 @dataclass(frozen=True, slots=True)
 class IncomingCall:
-    """What the carrier's webhook says of a call that is about to open its media socket."""
+    """What the carrier's webhook says of a call that is about to open its media socket.
+
+    `over`: it only tells that the call has ended, and is answered with these words and nothing else.
+    """
 
     call_sid: str
     from_number: str
     to_number: str
+    over: bytes | None = None

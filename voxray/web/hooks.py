@@ -62,6 +62,9 @@ class Hooks:
         return success(request, {"status": f"Bot started with {self._carrier.name}"})
 
     def _answer(self, request: Any, form: Mapping[str, str]) -> bytes:
+        call = self._carrier.incoming(form)
+        if call.over is not None:  # neither a new call nor a stream for a dead one
+            return self._document(request, call.over)
         if self._admission.draining():
             request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
             return failure(request, 503, "Service unavailable")
@@ -70,10 +73,12 @@ class Hooks:
             return failure(request, 400, "Bad Host header")
         if not self._admission.room():
             return self._busy(request)
-        request.setHeader(b"Content-Type", self._carrier.content_type.encode("ascii"))
-        call = self._carrier.incoming(form)
         self._announce(call)
-        return self._carrier.answer(stream_url(host), _numbers(call))
+        return self._document(request, self._carrier.answer(stream_url(host), _numbers(call)))
+
+    def _document(self, request: Any, document: bytes) -> bytes:
+        request.setHeader(b"Content-Type", self._carrier.content_type.encode("ascii"))
+        return document
 
     def _busy(self, request: Any) -> bytes:
         self._log.warn("webhook: no room for another call, answered busy")
@@ -81,8 +86,7 @@ class Hooks:
         if document is None:
             request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
             return failure(request, 503, "Service unavailable")
-        request.setHeader(b"Content-Type", self._carrier.content_type.encode("ascii"))
-        return document
+        return self._document(request, document)
 
     def _announce(self, call: IncomingCall) -> None:
         """Warming up is a favour: its failure must not cost the call its answer."""
