@@ -119,15 +119,18 @@ def start_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def started(
-    document: Mapping[str, Any], media_format: MediaFormat, call_sid: tuple[str, ...] = CALL_SID
+    document: Mapping[str, Any],
+    media_format: MediaFormat,
+    call_sid: tuple[str, ...] = CALL_SID,
+    account_sid: tuple[str, ...] = ACCOUNT_SID,
 ) -> StreamStarted:
-    """A `start` message's ids and parameters; `call_sid` are the names the call's id goes by."""
+    """A `start` message's ids and parameters; the ids go by the names given."""
     start = start_of(document)
-    account_sid = first_of(start, ACCOUNT_SID)
+    account = first_of(start, account_sid)
     return StreamStarted(
         stream_sid=identifier(first_of(start, STREAM_SID) or first_of(document, STREAM_SID), "stream id"),
         call_sid=identifier(first_of(start, call_sid), "call id"),
-        account_sid=identifier(account_sid, "account id") if account_sid else "",
+        account_sid=identifier(account, "account id") if account else "",
         media_format=media_format,
         parameters=parameters_of(first_of(start, PARAMETERS)) | _numbers(start),
     )

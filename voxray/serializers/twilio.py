@@ -27,6 +27,8 @@ from voxray.serializers.common import (
 )
 from voxray.serializers.strictjson import dumps
 
+_ONLY = "only audio/x-mulaw at 8000 Hz is understood"
+
 
 class TwilioSerializer:
     """`interfaces.Serializer` for Twilio. The stream's id is learnt from the first `start`."""
@@ -82,9 +84,9 @@ def _media_format(described: object) -> MediaFormat:
     if described is None:
         return ULAW_8K
     if not isinstance(described, dict):
-        raise BadMessage("unsupported_media")
+        raise BadMessage("unsupported_media", _ONLY)
     rate = text_of(described.get("sampleRate", described.get("sample_rate", 8000)))
     channels = text_of(described.get("channels", 1))
     if (described.get("encoding"), rate, channels) != ("audio/x-mulaw", "8000", "1"):
-        raise BadMessage("unsupported_media")
+        raise BadMessage("unsupported_media", _ONLY)
     return ULAW_8K
