@@ -7,6 +7,7 @@ sockets at once; async generators are closed with `aclose()`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -44,6 +45,23 @@ class Serializer(Protocol):
 
     def clear(self) -> bytes:
         """The message that drops what the carrier has buffered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How one carrier wants the audio it is sent.
+
+    One message has at most `message_ms` of it, in whole 20 ms packets and whole `unit_bytes` (where a packet
+    is no multiple of those, it is longer). `max_lead_ms` is for a carrier that bears little sent ahead; with
+    less than two messages there are never two to send at once.
+    """
+
+    message_ms: int = 40
+    unit_bytes: int = 1
+    max_lead_ms: float = math.inf
+
+
+ORDINARY_PACING = Pacing()
 
 
 class MediaSink(Protocol):

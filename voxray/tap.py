@@ -88,14 +88,13 @@ def _exchange(
     """What all calls share."""
     from voxray.call.call import Exchange
     from voxray.call.metronome import Metronome
-    from voxray.call.pacer import PACKET_MS
     from voxray.call.phrases import PhraseBook
     from voxray.catalog import build_carrier, build_providers
+    from voxray.interfaces import ORDINARY_PACING
     from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
     carrier = settings.calls.carrier
-    message_ms = build_carrier(carrier).message_ms if carrier else PACKET_MS
     return Exchange(
         settings=settings,
         providers=providers,
@@ -104,7 +103,7 @@ def _exchange(
         control=_control(settings, reactor),
         clock=reactor,
         beat=Metronome(reactor, BEAT_SECS),
-        message_ms=message_ms,
+        pacing=build_carrier(carrier).pacing if carrier else ORDINARY_PACING,
         metrics=Metrics(),
     )
 

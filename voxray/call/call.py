@@ -22,11 +22,11 @@ from voxray.call.floor import FloorState
 from voxray.call.keypad import Keypad
 from voxray.call.metronome import Metronome
 from voxray.call.mouth import Mouth
-from voxray.call.pacer import PACKET_MS, Pacer
+from voxray.call.pacer import Pacer
 from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, StreamStopped, Wire
-from voxray.interfaces import CallControl, MediaSink, Providers, VoiceActivity
+from voxray.interfaces import ORDINARY_PACING, CallControl, MediaSink, Pacing, Providers, VoiceActivity
 from voxray.metrics import Metrics
 from voxray.settings import Settings
 
@@ -46,7 +46,7 @@ class Exchange:
     clock: IReactorTime
     beat: Metronome
     metrics: Metrics
-    message_ms: int = 2 * PACKET_MS  # audio in one outbound message
+    pacing: Pacing = ORDINARY_PACING
 
 
 class Call:
@@ -75,7 +75,7 @@ class Call:
             wire.spoken,
             codec_for(wire.spoken).silence,
             lead_ms=settings.media.pace_lead_ms,
-            message_ms=exchange.message_ms,
+            pacing=exchange.pacing,
             wake=lambda: exchange.beat.join(self._beat),
             rest=lambda: exchange.beat.leave(self._beat),
             audible=self._audible,
