@@ -12,19 +12,17 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote, urlsplit, urlunsplit
-from xml.etree import ElementTree as ET
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from voxray.carriers import twiml
 from voxray.carriers.rest import HttpClient, Rest
-from voxray.carriers.xml import CONTENT_TYPE, clean, document
+from voxray.carriers.xml import CONTENT_TYPE
 from voxray.errors import CarrierError
 from voxray.frames import IncomingCall
 
 API_URL = "https://api.twilio.com"
-_MAX_PARAMETER_CHARS = 500  # Twilio cuts there, or drops the stream
-_MAX_NUMBER_CHARS = 256
 _CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}", re.ASCII)
 
 
@@ -36,34 +34,13 @@ class TwilioDocuments:
     content_type = CONTENT_TYPE
 
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
-        sid = form.get("CallSid", "")
-        return IncomingCall(
-            call_sid=sid if _CALL_SID.fullmatch(sid) else "",
-            from_number=form.get("From", "")[:_MAX_NUMBER_CHARS],
-            to_number=form.get("To", "")[:_MAX_NUMBER_CHARS],
-        )
+        return twiml.incoming(form, _CALL_SID)
 
     def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
-        """`<Connect><Stream>`: the only form whose audio goes both ways. Nothing after it, by design:
-
-        verbs that follow run when we close the socket, and a `<Pause>` there once left callers on a
-        silent line.
-        """
-        response = ET.Element("Response")
-        stream = ET.SubElement(ET.SubElement(response, "Connect"), "Stream", url=clean(url))
-        for name, value in parameters.items():
-            ET.SubElement(stream, "Parameter", name=_short(name), value=_short(value))
-        return document(response)
+        return twiml.connect_stream(url, parameters, {})
 
     def busy(self) -> bytes:
-        """As the first verb this refuses the call unanswered, and unbilled."""
-        response = ET.Element("Response")
-        ET.SubElement(response, "Reject", reason="busy")
-        return document(response)
-
-
-def _short(text: str) -> str:
-    return clean(text)[:_MAX_PARAMETER_CHARS]
+        return twiml.reject_busy()
 
 
 # -- signatures ----------------------------------------------------------------
