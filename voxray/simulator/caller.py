@@ -15,12 +15,23 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from voxray.simulator import wire
 from voxray.simulator.g711 import PACKET_BYTES, SILENCE_BYTE
 from voxray.simulator.measure import PACKET_SECS, Measure, Turn
 from voxray.simulator.performer import Act, Performer
 from voxray.simulator.playout import Playout
 from voxray.simulator.script import SPOKEN, Do, Patience, Script, Step
+from voxray.simulator.twiml import StreamAnswer
+from voxray.simulator.wires.twilio import CallerWire
+from voxray.simulator.wires.vocabulary import (
+    AgentMessage,
+    CallIds,
+    ClearAudio,
+    PlayAudio,
+    Quirks,
+    SetMark,
+    Wire,
+    WireFault,
+)
 
 MAX_FAULTS = 20
 DTMF_GAP_SECS = 0.25
@@ -33,15 +44,6 @@ class Clock(Protocol):
     def seconds(self) -> float: ...
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class CallIds:
-    """The carrier's ids for one call."""
-
-    account_sid: str
-    call_sid: str
-    stream_sid: str
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class CallResult:
     close_code: int | None = None
     duration_secs: float = 0.0
     setup_ms: float = 0.0  # webhook sent to socket open
-    faults: list[str] = field(default_factory=list)  # messages Twilio would have refused
+    faults: list[str] = field(default_factory=list)  # messages the carrier would have refused
     problems: list[str] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)  # steps the call ended before
     packets_sent: int = 0
@@ -66,6 +68,7 @@ class CallResult:
     clears: int = 0
     marks_set: int = 0
     marks_echoed: int = 0
+    agent_keys: str = ""  # keys the agent pressed towards the caller
     worst_tick_ms: float = 0.0  # how late our own clock ran: a bad machine makes bad measurements
     caller_audio: bytes = b""  # mu-law, what was sent
     agent_audio: bytes = b""  # mu-law, what was heard; same clock
@@ -95,6 +98,8 @@ class SimulatedCall:
         ids: CallIds,
         script: Script,
         *,
+        wire: Wire | None = None,
+        quirks: Quirks | None = None,
         patience: Patience | None = None,
         parameters: Mapping[str, str] | None = None,
         noise: Noise | None = None,
@@ -102,12 +107,14 @@ class SimulatedCall:
         on_line: Callable[[Turn], None] | None = None,
         on_turn: Callable[[Turn], None] | None = None,
     ) -> None:
+        """`wire` is the carrier's, Twilio's unless given; it decides what the rest of `quirks` means."""
         self.result = CallResult(ids, [])
         self.done: Deferred[CallResult] = Deferred()
         self._clock = clock
-        self._wire = wire.CallerWire(
+        self._wire = wire or CallerWire(
             account_sid=ids.account_sid, call_sid=ids.call_sid, stream_sid=ids.stream_sid
         )
+        self._quirks = quirks or Quirks()
         self._patience = patience or Patience()
         self._performer = Performer(script, self._patience)
         self.parameters = dict(parameters or {})  # the answer's, sent in `start`
@@ -125,17 +132,23 @@ class SimulatedCall:
         self._sent_audio = bytearray()
         self._heard_audio = bytearray()
         self._analysed = 0
+        self._marks_due = 0
         self._over = False
         self._running = False
 
     # -- the socket's side ---------------------------------------------------
+    def answered(self, answer: StreamAnswer) -> None:
+        """What the webhook was answered."""
+        self.parameters.update(answer.parameters)
+        self._wire.answered(answer.url, answer.attributes)
+
     def start(self, send: Callable[[str], None], close: Callable[[int], None]) -> None:
         """The socket is open. `send` takes one text message, `close` a close code."""
         self._send, self._close = send, close
-        send(self._wire.connected())
-        send(self._wire.start(self.parameters))
+        for text in self._wire.opening(self.parameters):
+            send(text)
         self.started = self._clock.seconds()
-        self._playout = Playout(self.started)
+        self._playout = Playout(self.started, marks_survive=self._wire.marks_survive_clear)
         self._running = True
         self._ticker.start(PACKET_SECS, now=False).addErrback(self._broken)
 
@@ -145,14 +158,22 @@ class SimulatedCall:
             return
         try:
             if is_binary:
-                raise wire.WireFault(wire.BINARY_MESSAGE, "a binary message")
-            self._obey(wire.parse(payload, self.result.ids.stream_sid))
-        except wire.WireFault as fault:
-            if len(self.result.faults) < MAX_FAULTS:
-                self.result.faults.append(str(fault))
+                raise self._wire.binary()
+            self._obey(self._wire.read(payload, self._clock.seconds()))
+        except WireFault as fault:
+            self._note(str(fault))
+            for text in self._wire.refused(fault):
+                self._send(text)
+        for complaint in self._wire.complaints:
+            self._note(complaint)
+        self._wire.complaints.clear()
+
+    def _note(self, fault: str) -> None:
+        if len(self.result.faults) < MAX_FAULTS:
+            self.result.faults.append(fault)
 
     def closed(self, code: int | None) -> None:
-        """The socket is gone. Twilio runs the next verb; there is none, so the call is over."""
+        """The socket is gone. The carrier runs the next verb; there is none, so the call is over."""
         self.result.close_code = code
         if not self._over:
             self._finish("agent-socket" if code == 1000 else "lost", hang_up=False)
@@ -168,35 +189,54 @@ class SimulatedCall:
         if not self._over:
             self._finish("agent", hang_up=True)
 
+    def keys_from_agent(self, digits: str) -> None:
+        """The agent pressed keys, by a message or through the REST API; the caller would hear them."""
+        if not self._over:
+            self.result.agent_keys += digits
+
     def hang_up(self, ended_by: str = "caller") -> None:
         """The caller (or the rig) ends the call."""
         if not self._over:
             self._finish(ended_by, hang_up=self._running)
 
     # -- the agent's messages ------------------------------------------------
-    def _obey(self, message: wire.AgentMessage) -> None:
+    def _obey(self, message: AgentMessage) -> None:
         now = self._clock.seconds()
-        if isinstance(message, wire.PlayAudio):
+        if isinstance(message, PlayAudio):
             self.result.media_received += 1
             self._measure.media(len(message.payload) / 8000.0, now - self.started)
             self._playout.media(message.payload, now)
-        elif isinstance(message, wire.SetMark):
+        elif isinstance(message, SetMark):
             self._playout.mark(message.name, now)
             if not self._playout.pending:
                 self._listen()
+        elif isinstance(message, ClearAudio):
+            self._clear(now)
         else:
-            self.result.clears += 1
-            self._playout.clear(now)
-            self._measure.clear(now - self.started)
-            self._listen()
+            self.keys_from_agent(message.digits)
+
+    def _clear(self, now: float) -> None:
+        self.result.clears += 1
+        self._playout.clear(now)
+        self._measure.clear(now - self.started)
+        self._listen()
+        for text in self._wire.cleared():
+            self._send(text)
+
+    def _echo(self, name: str, number: int) -> None:
+        """The mark that is the call's `number`th to fall due, from 1."""
+        if not self._quirks.marks or (number == 1 and not self._quirks.first_mark):
+            return
+        self.result.marks_echoed += 1
+        self._measure.mark()
+        self._send(self._wire.mark(name))
 
     def _listen(self) -> None:
         """Takes what was heard, answers marks, measures whole packets."""
         heard = self._playout.take()
         for name in heard.marks:
-            self.result.marks_echoed += 1
-            self._measure.mark()
-            self._send(self._wire.mark(name))
+            self._marks_due += 1
+            self._echo(name, self._marks_due)
         for gap in heard.gaps:
             self._measure.gap(gap)
         self._heard_audio += heard.audio
@@ -231,7 +271,8 @@ class SimulatedCall:
         payload = self._voice(now)
         self._sent = number
         self._sent_audio += payload
-        self._send(self._wire.media(payload, number * 20))
+        for text in self._wire.voice(payload, number * 20):
+            self._send(text)
 
     def _voice(self, now: float) -> bytes:
         if not self._line:
@@ -243,7 +284,7 @@ class SimulatedCall:
 
     def _press(self, now: float) -> None:
         while self._keys and self._keys[0][0] <= now:
-            self._send(self._wire.dtmf(self._keys.pop(0)[1]))
+            self._send(self._wire.dtmf(self._keys.pop(0)[1], round(now * 1000)))
 
     def _perform(self, act: Act, now: float) -> None:
         step = act.step
@@ -286,7 +327,8 @@ class SimulatedCall:
             result.marks_set = self._playout.marks_set
             self._tell(self._measure.turn)
         if hang_up:
-            self._send(self._wire.stop())
+            for text in self._wire.ended():
+                self._send(text)
             self._close(1000)
         result.undone = [step.label for step in self._performer.remaining]
         self.done.callback(result)

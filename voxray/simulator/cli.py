@@ -1,4 +1,4 @@
-"""`voxray-dial`: calls an agent the way Twilio would, and says how it did."""
+"""`voxray-dial`: calls an agent the way a telephone carrier would, and says how it did."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ async def _calls(
     switchboard: Switchboard | None = None
     port: Any = None
     if options.rest_port is not None:
-        switchboard = Switchboard(plan.target.account_sid, plan.target.auth_token)
+        switchboard = Switchboard(plan.target.account_sid, plan.target.auth_token, plan.target.carrier)
         port = await listen(reactor, switchboard, options.rest_port)
-        screen.tell(f"Twilio's REST API: http://127.0.0.1:{port.getHost().port}")
-    screen.tell(f"calling {plan.target.url}")
+        screen.tell(f"{plan.target.side.title}'s REST API: http://127.0.0.1:{port.getHost().port}")
+    screen.tell(f"calling {plan.target.stream_url or plan.target.url} as {plan.target.side.title}")
     try:
         return await run(reactor, plan, engines, screen, switchboard)
     finally:

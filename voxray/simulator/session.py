@@ -22,6 +22,7 @@ from voxray.simulator.script import SPOKEN, Patience, Script
 from voxray.simulator.twiml import BadAnswer
 from voxray.simulator.voice import line_noise, prepare
 from voxray.simulator.webhook import WebhookFailed
+from voxray.simulator.wires.vocabulary import Quirks
 
 
 class Listener(Protocol):
@@ -50,6 +51,7 @@ class Plan:
     noise_dbfs: float | None = -65.0  # None: digital silence
     transcribe: bool = True
     max_latency_ms: float = 0.0
+    quirks: Quirks = field(default_factory=Quirks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +102,14 @@ async def _one(
         later: Deferred[None] = Deferred()
         reactor.callLater(delay_secs, later.callback, None)
         await later
+    target = plan.target
+    ids = new_ids(target.account_sid, target.carrier)
     call = SimulatedCall(
         reactor,
-        new_ids(plan.target.account_sid),
+        ids,
         plan.script,
+        wire=target.side.wire(ids, target.numbers, plan.quirks),
+        quirks=plan.quirks,
         patience=plan.patience,
         noise=Noise(noise),
         max_secs=plan.max_secs,
@@ -111,7 +117,7 @@ async def _one(
         on_turn=lambda turn: listener.turn(number + 1, turn),
     )
     try:
-        result = await place_call(reactor, plan.target, call, switchboard)
+        result = await place_call(reactor, target, call, switchboard)
     except (DialFailed, WebhookFailed, BadAnswer) as error:
         return str(error)
     listener.ended(number + 1, result)
