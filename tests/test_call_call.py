@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import voxray
 from tests.fakes import FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
-from voxray.audio.g711 import linear_to_ulaw
+from voxray.audio.codec import codec_for
+from voxray.audio.g711 import linear_to_ulaw, ulaw_to_linear
 from voxray.audio.resample import resampled
 from voxray.call.call import GOODBYE_GRACE_SECS, Call, Exchange
 from voxray.call.ending import PLAY_OUT_MAX_SECS, STOP_AFTER_HANGUP_SECS
@@ -29,11 +30,20 @@ from voxray.frames import (
     EndCall,
     IncomingCall,
     Mark,
+    MediaFormat,
     StreamStarted,
     StreamStopped,
     TextDelta,
 )
-from voxray.interfaces import CallControl, Providers, SpeechDetector, SpeechWindow, VoiceActivity
+from voxray.interfaces import (
+    ORDINARY_PACING,
+    CallControl,
+    Pacing,
+    Providers,
+    SpeechDetector,
+    SpeechWindow,
+    VoiceActivity,
+)
 from voxray.metrics import Metrics
 from voxray.settings import (
     AgentSettings,
@@ -56,12 +66,20 @@ TONE = linear_to_ulaw((8000 * np.sin(np.arange(160) * 2 * np.pi / 8)).astype(np.
 CALLERS = Path(voxray.__file__).parent / "data" / "callers"
 
 
-def human(name: str) -> list[bytes]:
+def human(name: str, wire: MediaFormat = ULAW_8K) -> list[bytes]:
     """A recorded caller, as 20 ms packets."""
     with wave.open(str(CALLERS / f"{name}.wav")) as recording:
         pcm = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
-        payload = linear_to_ulaw(resampled(pcm, recording.getframerate(), 8000))
-    return [payload[i : i + 160] for i in range(0, len(payload) - 159, 160)]
+        payload = codec_for(wire).encode(resampled(pcm, recording.getframerate(), wire.rate_hz))
+    size = 20 * wire.bytes_per_ms
+    return [payload[i : i + size] for i in range(0, len(payload) - size + 1, size)]
+
+
+def on_wire(packet: bytes, wire: MediaFormat) -> bytes:
+    """20 ms of u-law at 8 kHz as 20 ms of another wire's audio."""
+    if wire == ULAW_8K:
+        return packet
+    return codec_for(wire).encode(resampled(ulaw_to_linear(packet), 8000, wire.rate_hz))
 
 
 class Loudness(EnergyVoiceActivity):
@@ -110,7 +128,11 @@ class Line:
         max_calls: int = 10,
         settings: Settings | None = None,
         activity: VoiceActivity | None = None,
+        wire: MediaFormat = ULAW_8K,
+        pacing: Pacing = ORDINARY_PACING,
     ) -> None:
+        self.wire = wire
+        self._noise = [on_wire(packet, wire) for packet in QUIET]
         self.clock = Clock()
         self.clock.advance(100)
         self.settings = settings or make_settings()
@@ -126,6 +148,7 @@ class Line:
             clock=self.clock,
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,
+            pacing=pacing,
         )
         self.registry = Registry(
             max_calls=max_calls,
@@ -138,7 +161,7 @@ class Line:
 
     def dial(self, call_sid: str = "CA" + "1" * 32) -> tuple[Call, RecordingSink]:
         sink = RecordingSink()
-        started = StreamStarted("MZ1", call_sid, "AC1", ULAW_8K, {"from": "+15550001"})
+        started = StreamStarted("MZ1", call_sid, "AC1", self.wire, {"from": "+15550001"})
         call = self.registry.open(started, sink)
         assert call is not None
         return call, sink
@@ -152,7 +175,7 @@ class Line:
     def silence(self, call: Call, secs: float) -> None:
         for _ in range(round(secs / 0.02)):
             self._quiet += 1
-            self.hear(call, [QUIET[self._quiet % len(QUIET)]])
+            self.hear(call, [self._noise[self._quiet % len(QUIET)]])
 
 
 class CallTests(SynchronousTestCase):

@@ -17,9 +17,7 @@ from voxray.frames import IncomingCall
 
 NOTE = "Configure the WebSocket URL above in your Exotel App Bazaar Voicebot Applet"
 _MAX_NUMBER_CHARS = 256
-_CALL_SID = re.compile(
-    r"[A-Za-z0-9_-]{1,128}", re.ASCII
-)  # 32 hex digits, or Twilio's form
+_CALL_SID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)  # 32 hex digits, or Twilio's form
 
 
 class ExotelDocuments:

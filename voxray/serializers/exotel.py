@@ -139,5 +139,5 @@ def _media_format(described: object) -> MediaFormat:
         rate = named[1]
     whole = _WHOLE.fullmatch(rate or "8000")
     if whole is None or int(whole[1]) not in RATES_HZ:
-        raise BadMessage("unsupported_media")
+        raise BadMessage("unsupported_media", "Exotel's rates are 8000, 16000 and 24000 Hz")
     return MediaFormat(encoding, int(whole[1]))
