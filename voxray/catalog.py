@@ -187,7 +187,24 @@ def _exotel() -> Carrier:
     )
 
 
-CARRIERS: Mapping[str, Callable[[], Carrier]] = MappingProxyType({"twilio": _twilio, "exotel": _exotel})
+def _telnyx() -> Carrier:
+    from voxray.carriers.telnyx import API_URL, TelnyxControl, TelnyxDocuments
+    from voxray.serializers.telnyx import TelnyxSerializer
+
+    def control(settings: Settings, client: Any, reactor: Any) -> CallControl | None:
+        api_key = settings.providers.api_keys.get("telnyx_api_key", "")
+        base_url = settings.providers.base_urls.get("telnyx", API_URL)
+        return TelnyxControl(client, reactor, api_key, base_url) if api_key else None
+
+    def serializer(settings: Settings) -> Serializer:
+        return TelnyxSerializer(l16_big_endian=settings.media.l16_byte_order == "big")
+
+    return Carrier(lambda _: TelnyxDocuments(), serializer, control)
+
+
+CARRIERS: Mapping[str, Callable[[], Carrier]] = MappingProxyType(
+    {"twilio": _twilio, "telnyx": _telnyx, "exotel": _exotel}
+)
 
 
 def build_carrier(name: str) -> Carrier:

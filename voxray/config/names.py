@@ -84,7 +84,7 @@ BUILT = MappingProxyType(
 ALL_PROVIDERS = tuple(dict.fromkeys(name for stage in STAGES for name in KNOWN[stage]))
 
 CARRIERS = ("twilio", "telnyx", "plivo", "exotel", "daily", "livekit", "webrtc")
-CARRIERS_BUILT = ("twilio", "exotel")
+CARRIERS_BUILT = ("twilio", "telnyx", "exotel")
 
 AUTHS = ("auto", "off", "signature", "token", "both")
 AUTHS_BUILT = ("auto", "off")
