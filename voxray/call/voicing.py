@@ -22,7 +22,7 @@ class Voicing:
     def feed(self, speech: Speech) -> bytes:
         """More of the wire's bytes; where both ends speak the same codec, the very same bytes."""
         if speech.media_format == self._wire:
-            return speech.payload
+            return speech.payload if self._wire.sample_bytes == 1 else self._carry.feed(speech.payload)
         if speech.media_format != self._source:
             self._choose(speech.media_format)
         payload = speech.payload
@@ -36,6 +36,7 @@ class Voicing:
 
     def flush(self) -> bytes:
         """The end of a piece: what the filter still holds. The next piece starts afresh."""
+        self._carry = OddByteCarry()  # half a sample here was cut off by the provider
         if self._resampler is None:
             return b""
         tail = self._out.encode(self._resampler.flush())
