@@ -202,8 +202,21 @@ def _telnyx() -> Carrier:
     return Carrier(lambda _: TelnyxDocuments(), serializer, control)
 
 
+def _plivo() -> Carrier:
+    from voxray.carriers.plivo import API_URL, PlivoControl, PlivoDocuments
+    from voxray.serializers.plivo import PlivoSerializer
+
+    def control(settings: Settings, client: Any, reactor: Any) -> CallControl | None:
+        keys = settings.providers.api_keys
+        auth_id, token = keys.get("plivo_auth_id", ""), keys.get("plivo_auth_token", "")
+        base_url = settings.providers.base_urls.get("plivo", API_URL)
+        return PlivoControl(client, reactor, auth_id, token, base_url) if auth_id and token else None
+
+    return Carrier(lambda _: PlivoDocuments(), lambda _: PlivoSerializer(), control)
+
+
 CARRIERS: Mapping[str, Callable[[], Carrier]] = MappingProxyType(
-    {"twilio": _twilio, "telnyx": _telnyx, "exotel": _exotel}
+    {"twilio": _twilio, "telnyx": _telnyx, "plivo": _plivo, "exotel": _exotel}
 )
 
 
