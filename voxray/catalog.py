@@ -174,7 +174,7 @@ def _twilio() -> Carrier:
 
 def _exotel() -> Carrier:
     """Messages of 100 ms in whole 320 bytes, one at a time: with a lead of less than two of them there are
-    never two to send at once, and bursts are said to make Exotel drop the call. 60 ms are left for lateness.
+    never two to send at once, and bursts are said to make Exotel drop the call. 50 ms are left for lateness.
     """
     from voxray.carriers.exotel import ExotelDocuments
     from voxray.serializers.exotel import ExotelSerializer
@@ -183,7 +183,7 @@ def _exotel() -> Carrier:
         documents=lambda _: ExotelDocuments(),
         serializer=lambda _: ExotelSerializer(),
         control=lambda settings, client, reactor: None,
-        pacing=Pacing(message_ms=100, unit_bytes=320, max_lead_ms=160.0),
+        pacing=Pacing(message_ms=100, unit_bytes=320, max_lead_ms=150.0),
     )
 
 
