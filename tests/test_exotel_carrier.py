@@ -124,6 +124,16 @@ class DaemonTests(SynchronousTestCase):
                 self.assertEqual([m["chunk"] for m in media], [str(i + 1) for i in range(len(media))])
                 self.assertEqual(line.kinds()[-1], "mark")
 
+    def test_a_second_may_wait(self) -> None:
+        """A peer that does not read for a moment loses no audio: a second of it fits, whatever the rate."""
+        for rate, least in ((8000, 8000 * 2), (24000, 24000 * 2)):
+            line = call(
+                House(self, EXOTEL),
+                {**START, "start": {**START["start"], "media_format": {"sample_rate": rate}}},
+            )
+            self.assertGreater(line.transport.bufferSize, least * 4 / 3)
+            self.assertLess(line.transport.bufferSize, least * 4)
+
     def test_a_rate_of_nobody(self) -> None:
         """A codec we cannot decode is not taken for one we can: the socket is closed with 1003."""
         message = {**START, "start": {**START["start"], "media_format": {"sample_rate": "44100"}}}

@@ -172,6 +172,7 @@ class MediaProtocol(FastTextProtocol):
     def _start(self, started: StreamStarted) -> None:
         assert self._outbound is not None
         self._stream_sid = started.stream_sid
+        self._outbound.carry(started.wire.spoken)
         self._call = self.factory.open_call(started, self._outbound)
         if self._call is None:
             self.end(TRY_LATER, "refused", "no room for this call")
