@@ -164,6 +164,7 @@ def call_json(result: CallResult, failures: Sequence[str]) -> dict[str, Any]:
         "clears": result.clears,
         "marks_set": result.marks_set,
         "marks_echoed": result.marks_echoed,
+        "agent_keys": result.agent_keys,
         "worst_tick_ms": round(result.worst_tick_ms, 1),
         "faults": result.faults,
         "turns": [turn_json(turn) for turn in result.turns],
