@@ -19,13 +19,13 @@ from twisted.web.server import Site
 
 import voxray
 from voxray import catalog
-from voxray.simulator.caller import CallResult
 from voxray.simulator.carriers import CARRIERS
 from voxray.simulator.client import Target
 from voxray.simulator.daemon import Daemon, environment, free_port
 from voxray.simulator.engines import Engines
 from voxray.simulator.measure import Turn
 from voxray.simulator.rest import Switchboard, listen
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import Do, Patience, Script, Step, keys
 from voxray.simulator.session import Judged, Plan, prepared, run
 from voxray.simulator.wires.vocabulary import Quirks

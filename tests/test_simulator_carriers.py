@@ -20,9 +20,10 @@ from twisted.web.test.requesthelper import DummyRequest
 from tests.test_simulator_caller import tone
 from voxray.simulator import answers, checks, g711, rest, sound
 from voxray.simulator.arguments import parser, plan_of
-from voxray.simulator.caller import CallResult, SimulatedCall
+from voxray.simulator.caller import SimulatedCall
 from voxray.simulator.carriers import CARRIERS
 from voxray.simulator.client import DialFailed, Target, upgrade
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import BadScript, Do, Patience, Script, Step, keys
 from voxray.simulator.twiml import BadAnswer, StreamAnswer
 from voxray.simulator.wires.vocabulary import (

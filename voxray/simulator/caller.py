@@ -8,7 +8,6 @@ drift: what is due is counted from the start of the stream, so a late tick sends
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -16,9 +15,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from voxray.simulator.g711 import PACKET_BYTES, SILENCE_BYTE
+from voxray.simulator.line import SILENCE, Noise
 from voxray.simulator.measure import PACKET_SECS, Measure, Turn
 from voxray.simulator.performer import Act, Performer
 from voxray.simulator.playout import Playout
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import SPOKEN, Do, Patience, Script, Step
 from voxray.simulator.twiml import StreamAnswer
 from voxray.simulator.wires.twilio import CallerWire
@@ -35,7 +36,6 @@ from voxray.simulator.wires.vocabulary import (
 
 MAX_FAULTS = 20
 DTMF_GAP_SECS = 0.25
-_SILENCE = bytes([SILENCE_BYTE]) * PACKET_BYTES
 
 
 class Clock(Protocol):
@@ -44,47 +44,6 @@ class Clock(Protocol):
     def seconds(self) -> float: ...
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> Any: ...
-
-
-@dataclass(slots=True)
-class CallResult:
-    """Everything one call left behind.
-
-    `ended_by`: agent (by REST), agent-socket (it closed with 1000), lost (any other close), caller,
-    timeout, refused (no stream), failed (a defect of ours).
-    """
-
-    ids: CallIds
-    turns: list[Turn]
-    ended_by: str = ""
-    close_code: int | None = None
-    duration_secs: float = 0.0
-    setup_ms: float = 0.0  # webhook sent to socket open
-    faults: list[str] = field(default_factory=list)  # messages the carrier would have refused
-    problems: list[str] = field(default_factory=list)
-    undone: list[str] = field(default_factory=list)  # steps the call ended before
-    packets_sent: int = 0
-    media_received: int = 0
-    clears: int = 0
-    marks_set: int = 0
-    marks_echoed: int = 0
-    agent_keys: str = ""  # keys the agent pressed towards the caller
-    worst_tick_ms: float = 0.0  # how late our own clock ran: a bad machine makes bad measurements
-    caller_audio: bytes = b""  # mu-law, what was sent
-    agent_audio: bytes = b""  # mu-law, what was heard; same clock
-
-
-class Noise:
-    """A caller's line between words: endless packets. Digital silence when none is given."""
-
-    def __init__(self, audio: bytes = b"") -> None:
-        self._packets = [audio[at : at + PACKET_BYTES] for at in range(0, len(audio), PACKET_BYTES)]
-        self._packets = [each for each in self._packets if len(each) == PACKET_BYTES] or [_SILENCE]
-        self._next = 0
-
-    def packet(self) -> bytes:
-        self._next = (self._next + 1) % len(self._packets)
-        return self._packets[self._next]
 
 
 class SimulatedCall:
@@ -140,6 +99,7 @@ class SimulatedCall:
     def answered(self, answer: StreamAnswer) -> None:
         """What the webhook was answered."""
         self.parameters.update(answer.parameters)
+        self.result.warnings += answer.warnings
         self._wire.answered(answer.url, answer.attributes)
 
     def start(self, send: Callable[[str], None], close: Callable[[int], None]) -> None:
@@ -301,7 +261,7 @@ class SimulatedCall:
             self._keys = [(now + n * DTMF_GAP_SECS, digit) for n, digit in enumerate(step.digits)]
             self._measure.keys_pressed(step, self._keys[-1][0])
         else:
-            self._line = step.audio or _SILENCE
+            self._line = step.audio or SILENCE
             self._measure.line_began(step, now)
         self._tell(before)
         if self._on_line is not None:

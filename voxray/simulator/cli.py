@@ -16,11 +16,11 @@ from twisted.internet.task import react
 from voxray.errors import VoxrayError
 from voxray.simulator import report
 from voxray.simulator.arguments import parser, plan_of
-from voxray.simulator.caller import CallResult
 from voxray.simulator.client import DialFailed
 from voxray.simulator.engines import Engines
 from voxray.simulator.measure import Turn
 from voxray.simulator.rest import Switchboard, listen
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import BadScript
 from voxray.simulator.session import Judged, Plan, prepared, run
 
@@ -50,6 +50,8 @@ class Screen:
         self.tell(f"{self._which(call)}{turn.began:6.1f} s  {report.turn_line(turn)}")
 
     def ended(self, call: int, result: CallResult) -> None:
+        for warning in result.warnings:
+            self.tell(f"{self._which(call)}warning: {warning}")
         how = report.ENDINGS.get(result.ended_by, result.ended_by)
         self.tell(f"{self._which(call)}{result.duration_secs:6.1f} s  {how}")
 

@@ -25,9 +25,10 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 
 from voxray.simulator.answers import applet_url
-from voxray.simulator.caller import CallResult, SimulatedCall
+from voxray.simulator.caller import SimulatedCall
 from voxray.simulator.carriers import CARRIERS, Carrier
 from voxray.simulator.rest import Switchboard
+from voxray.simulator.result import CallResult
 from voxray.simulator.twiml import StreamAnswer
 from voxray.simulator.webhook import ask_webhook, signature, with_query
 from voxray.simulator.wires.vocabulary import CallIds, Numbers

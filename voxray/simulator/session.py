@@ -12,12 +12,14 @@ from twisted.internet.defer import Deferred
 
 from voxray.errors import VoxrayError
 from voxray.simulator import checks
-from voxray.simulator.caller import CallResult, Noise, SimulatedCall
+from voxray.simulator.caller import SimulatedCall
 from voxray.simulator.client import DialFailed, Target, new_ids, place_call
 from voxray.simulator.engines import Engines
+from voxray.simulator.line import Noise
 from voxray.simulator.listen import transcribe_turns
 from voxray.simulator.measure import Turn
 from voxray.simulator.rest import Switchboard
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import SPOKEN, Patience, Script
 from voxray.simulator.twiml import BadAnswer
 from voxray.simulator.voice import line_noise, prepare
