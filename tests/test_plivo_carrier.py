@@ -217,6 +217,17 @@ class SignatureTests(SynchronousTestCase):
         for arguments in wrong:
             self.assertFalse(verify(*arguments), arguments)
 
+    def test_what_anybody_could_sign(self) -> None:
+        """A signature under an empty token, or over no nonce, is none: the first is a secret nobody set."""
+        url = "https://h.example/"
+        for token, nonce in (("", "1"), ("token", "")):
+            for version, made in (
+                ("V3", signature_v3(token, "POST", url, nonce)),
+                ("V2", signature_v2(token, url, nonce)),
+            ):
+                headers = {f"X-Plivo-Signature-{version}": made, f"X-Plivo-Signature-{version}-Nonce": nonce}
+                self.assertFalse(verify([token], "POST", url, [], headers))
+
     def test_v3_decides(self) -> None:
         """Where a V3 signature was sent, a good V2 does not help; a V1 never does."""
         token, url = "token", "https://h.example/"

@@ -249,6 +249,7 @@ class ExtraHeadersTests(SynchronousTestCase):
         self.assertEqual(len(many), 64)
         self.assertEqual(len(extra_headers("k=" + "v" * 10_000)["k"]), 500)
         self.assertEqual(len(extra_headers({f"k{i}": "v" for i in range(1000)})), 64)
+        self.assertEqual(extra_headers("a=1;" + "x" * 5000 + ";b=2"), {"a": "1"})
 
     @settings(max_examples=300, deadline=None)
     @given(st.dictionaries(st.text("abcXYZ019", min_size=1, max_size=9), st.text("abc 019", max_size=9)))
