@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet import reactor
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
 from twisted.web.test.requesthelper import DummyRequest
 
 from tests.test_simulator_caller import tone
@@ -22,10 +25,11 @@ from voxray.simulator import answers, checks, g711, rest, sound
 from voxray.simulator.arguments import parser, plan_of
 from voxray.simulator.caller import SimulatedCall
 from voxray.simulator.carriers import CARRIERS
-from voxray.simulator.client import DialFailed, Target, upgrade
+from voxray.simulator.client import DialFailed, Target, ring, upgrade
 from voxray.simulator.result import CallResult
 from voxray.simulator.script import BadScript, Do, Patience, Script, Step, keys
 from voxray.simulator.twiml import BadAnswer, StreamAnswer
+from voxray.simulator.webhook import signature
 from voxray.simulator.wires.vocabulary import (
     CallIds,
     ClearAudio,
@@ -702,6 +706,45 @@ class RestTests(SynchronousTestCase):
         board, _, seen = self.board("exotel")
         self.assertEqual(self.ask(board, "POST", "/v1/Accounts/a/Calls/b")[0], 404)
         self.assertEqual((seen, board.requests), ([], [("/v1/Accounts/a/Calls/b", 404)]))
+
+
+class Asked(Resource):
+    """A webhook that remembers how it was asked."""
+
+    isLeaf = True
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer, self.requests = answer, []
+
+    def render(self, request: Any) -> bytes:
+        fields = {name.decode(): values[0].decode() for name, values in request.args.items()}
+        header = request.getHeader("x-twilio-signature") or ""
+        self.requests.append((request.method.decode(), request.uri.decode(), fields, header))
+        return self.answer
+
+
+class WebhookTests(TestCase):
+    """Over a socket: each carrier by both methods."""
+
+    async def test_both_methods(self) -> None:
+        """The same names in the form and in the query; the carrier's own method unless told otherwise."""
+        for carrier, side in CARRIERS.items():
+            hook = Asked(WEBHOOKS[carrier]["response"]["body"].encode())
+            port = reactor.listenTCP(0, Site(hook, reactor=reactor), interface="127.0.0.1")
+            self.addCleanup(port.stopListening)
+            url = f"http://127.0.0.1:{port.getHost().port}/"
+            ids = side.new_ids(side.default_account)
+            for method in ("", "GET", "POST"):
+                target = Target(url, carrier=carrier, method=method, auth_token="secret")
+                found = await ring(reactor, target, ids)
+                self.assertEqual(found.url, "wss://voice.example.com/telephony/ws")
+                asked, uri, fields, header = hook.requests.pop()
+                self.assertEqual(asked, method or side.method)
+                self.assertEqual(list(fields), list(side.fields(ids, target.numbers)))
+                self.assertEqual("?" in uri, asked == "GET")
+                wanted = signature("secret", url.rstrip("/") + uri, fields if asked == "POST" else {})
+                self.assertEqual(header, wanted if carrier == "twilio" else "")
 
 
 class CommandLineTests(SynchronousTestCase):
