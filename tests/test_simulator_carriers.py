@@ -221,6 +221,8 @@ class ReadTests(SynchronousTestCase):
         self.assertIn("321 bytes are no multiple of 320", wire.complaints.pop())
         wire.read(json.dumps({"event": "clear"} | sid).encode(), 0.2)
         wire.read(second, 0.2)  # a second, at once: as far as one may go
+        wire.read(json.dumps({"event": "clear"} | sid).encode(), 0.2)
+        wire.read(second, 0.2)  # and again, as the clear threw the first away
         self.assertEqual(wire.complaints, [])
         wire.read(second, 0.21)
         wire.read(second, 0.22)
@@ -559,6 +561,16 @@ class PlaybackTests(SynchronousTestCase):
             line.call.hang_up()
             self.assertEqual(line.got[-1]["stop"]["reason"], "callended")
 
+    def test_exotel_complaints_fail_the_call(self) -> None:
+        """What Exotel puts up with is played, and a failure all the same."""
+        line = Line("exotel")
+        line.send(event="media", stream_sid=line.ids.stream_sid, media=payload_of(bytes(1602)))
+        line.call.hang_up()
+        [result] = line.results
+        self.assertEqual(result.media_received, 1)
+        [failure] = checks.failures(result, Script(), checks.Expectations())
+        self.assertIn("protocol: media: 1602 bytes", failure)
+
     def test_telnyx_out_of_order(self) -> None:
         """Every fifth packet comes two late; none is lost, not even at the end, and chunks tell the order."""
         line = Line("telnyx", reorder=2)
@@ -675,6 +687,7 @@ class RestTests(SynchronousTestCase):
         board, call_id, seen = self.board("telnyx")
         path = f"/v2/calls/{call_id.replace(':', '%3A')}/actions/"
         self.assertEqual(self.ask(board, "POST", path + "hangup", key="wrong")[0], 401)
+        self.assertFalse(board.admits_key(b"Basic secret"))
         self.assertEqual(self.ask(board, "POST", path + "dance", key="secret")[0], 404)
         self.assertEqual(self.ask(board, "POST", path + "hangup", b"[", key="secret")[0], 400)
         self.assertEqual(self.ask(board, "POST", path + "send_dtmf", b"{}", key="secret")[0], 422)
