@@ -7,8 +7,8 @@ the agent answers, and an end (three in four `stop`; the others reset the line o
 Bounds: 0.2 KiB kept per finished call, 1 MiB per live call over the empty daemon. Descriptors and threads
 must be what they were. The slope is a line fitted through the resident size after each hundred calls.
 
-Without voxray/collector.py finished calls pile up until Python collects them of its own accord: 0.1 to 1 KiB a
-call by the resident size, in steps, though nothing is lost. With it the size is flat.
+Without voxray/collector.py finished calls pile up until Python collects them of its own accord: 0.1 to 1 KiB
+a call by the resident size, in steps, though nothing is lost. With it the size is flat.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class FaultTests(TestCase):
         self.http = HttpClient(reactor, clock=self.clock, dice=lambda: 0.5)
         host = Host("openai", f"http://127.0.0.1:{self.port.getHost().port}/v1", "sk-canary")
         self.llm, tts = OpenAIChat(self.http, host), OpenAISpeech(self.http, host)
-        self.phrases = PhraseBook(tts, ULAW_8K)
+        self.phrases = PhraseBook(tts)
         self.metrics = Metrics()
         exchange = Exchange(
             settings=make_settings(greeting="", apology="Sorry."),

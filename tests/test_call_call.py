@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import voxray
 from tests.fakes import FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
-from voxray.audio.g711 import linear_to_ulaw
+from voxray.audio.codec import codec_for
+from voxray.audio.g711 import linear_to_ulaw, ulaw_to_linear
 from voxray.audio.resample import resampled
 from voxray.call.call import GOODBYE_GRACE_SECS, Call, Exchange
 from voxray.call.ending import PLAY_OUT_MAX_SECS, STOP_AFTER_HANGUP_SECS
@@ -29,11 +30,20 @@ from voxray.frames import (
     EndCall,
     IncomingCall,
     Mark,
+    MediaFormat,
     StreamStarted,
     StreamStopped,
     TextDelta,
 )
-from voxray.interfaces import CallControl, Providers, SpeechDetector, SpeechWindow, VoiceActivity
+from voxray.interfaces import (
+    ORDINARY_PACING,
+    CallControl,
+    Pacing,
+    Providers,
+    SpeechDetector,
+    SpeechWindow,
+    VoiceActivity,
+)
 from voxray.metrics import Metrics
 from voxray.settings import (
     AgentSettings,
@@ -56,13 +66,21 @@ TONE = linear_to_ulaw((8000 * np.sin(np.arange(160) * 2 * np.pi / 8)).astype(np.
 CALLERS = Path(voxray.__file__).parent / "data" / "callers"
 
 
-def human(name: str, loudness: float = 1.0) -> list[bytes]:
+def human(name: str, wire: MediaFormat = ULAW_8K, *, loudness: float = 1.0) -> list[bytes]:
     """A recorded caller, as 20 ms packets."""
     with wave.open(str(CALLERS / f"{name}.wav")) as recording:
         pcm = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
-        linear = resampled(pcm, recording.getframerate(), 8000)
-    payload = linear_to_ulaw((linear * loudness).clip(-32_768, 32_767).astype(np.int16))
-    return [payload[i : i + 160] for i in range(0, len(payload) - 159, 160)]
+        linear = resampled(pcm, recording.getframerate(), wire.rate_hz)
+    payload = codec_for(wire).encode((linear * loudness).clip(-32_768, 32_767).astype(np.int16))
+    size = 20 * wire.bytes_per_ms
+    return [payload[i : i + size] for i in range(0, len(payload) - size + 1, size)]
+
+
+def on_wire(packet: bytes, wire: MediaFormat) -> bytes:
+    """20 ms of u-law at 8 kHz as 20 ms of another wire's audio."""
+    if wire == ULAW_8K:
+        return packet
+    return codec_for(wire).encode(resampled(ulaw_to_linear(packet), 8000, wire.rate_hz))
 
 
 class Loudness(EnergyVoiceActivity):
@@ -111,13 +129,17 @@ class Line:
         max_calls: int = 10,
         settings: Settings | None = None,
         activity: VoiceActivity | None = None,
+        wire: MediaFormat = ULAW_8K,
+        pacing: Pacing = ORDINARY_PACING,
     ) -> None:
+        self.wire = wire
+        self._noise = [on_wire(packet, wire) for packet in QUIET]
         self.clock = Clock()
         self.clock.advance(100)
         self.settings = settings or make_settings()
         self.stt, self.llm, self.tts = FakeTranscriber(), FakeModel(*replies), FakeSynthesizer()
         self.metrics = Metrics()
-        phrases = PhraseBook(self.tts, ULAW_8K)
+        phrases = PhraseBook(self.tts)
         exchange = Exchange(
             settings=self.settings,
             providers=Providers(self.stt, self.llm, self.tts),
@@ -127,6 +149,7 @@ class Line:
             clock=self.clock,
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,
+            pacing=pacing,
         )
         self.registry = Registry(
             max_calls=max_calls,
@@ -139,7 +162,7 @@ class Line:
 
     def dial(self, call_sid: str = "CA" + "1" * 32) -> tuple[Call, RecordingSink]:
         sink = RecordingSink()
-        started = StreamStarted("MZ1", call_sid, "AC1", ULAW_8K, {"from": "+15550001"})
+        started = StreamStarted("MZ1", call_sid, "AC1", self.wire, {"from": "+15550001"})
         call = self.registry.open(started, sink)
         assert call is not None
         return call, sink
@@ -153,7 +176,7 @@ class Line:
     def silence(self, call: Call, secs: float) -> None:
         for _ in range(round(secs / 0.02)):
             self._quiet += 1
-            self.hear(call, [QUIET[self._quiet % len(QUIET)]])
+            self.hear(call, [self._noise[self._quiet % len(QUIET)]])
 
 
 class CallTests(SynchronousTestCase):
@@ -277,7 +300,7 @@ class CallTests(SynchronousTestCase):
             call, sink = line.dial()
             line.silence(call, 1.0)
             if known:
-                line.hear(call, human("dickens-period", 4.0))
+                line.hear(call, human("dickens-period", loudness=4.0))
                 line.silence(call, 0.8)
                 line.stt.answer("It was so far like the present period.")
                 line.silence(call, 1.0)
@@ -287,7 +310,7 @@ class CallTests(SynchronousTestCase):
             call.receive(Dtmf("#"))
             line.silence(call, 0.2)
             before = len(sink.sent)
-            line.hear(call, human("dickens-wisdom", 0.125)[8:30])
+            line.hear(call, human("dickens-wisdom", loudness=0.125)[8:30])
             self.assertEqual("clear" in sink.kinds()[before:], stopped, f"known: {known}")
 
     def test_a_stalled_stream_ends_the_turn(self) -> None:

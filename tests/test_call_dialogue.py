@@ -44,7 +44,7 @@ class Rig:
         mouth = Mouth(self.pacer, ULAW_8K, self.clock)
         info = CallInfo("call-1")
         self.settings = AgentSettings(system_prompt="Be brief.", apology="Sorry about that.", **agent)  # type: ignore[arg-type]
-        self.phrases = PhraseBook(self.tts, ULAW_8K)
+        self.phrases = PhraseBook(self.tts)
         Deferred.fromCoroutine(self.phrases.prepare([self.settings.greeting, self.settings.apology]))
         self.tts.said.clear()
         self.talk = Conversation(self.settings.system_prompt)
@@ -52,7 +52,7 @@ class Rig:
             pipeline=Pipeline(Providers(self.stt, self.llm, self.tts), mouth, info, self.clock, self.metrics),
             mouth=mouth,
             conversation=self.talk,
-            phrases=self.phrases,
+            phrases=self.phrases.on(ULAW_8K),
             agent=self.settings,
             turns=turns or TurnSettings(eager_transcription=False),
             clock=self.clock,

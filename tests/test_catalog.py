@@ -52,6 +52,7 @@ class CatalogTests(SynchronousTestCase):
         self.assertEqual(
             {stage: frozenset(built) for stage, built in names.BUILT.items()}, dict(catalog.BUILT)
         )
+        self.assertEqual(frozenset(names.CARRIERS_BUILT), frozenset(catalog.CARRIERS))
 
     def test_vendors(self) -> None:
         """Each vendor of the dialect gets its own address, key and defaults."""

@@ -83,7 +83,7 @@ class Exchangeful:
         exchange = Exchange(
             settings=make_settings(greeting="Welcome."),
             providers=Providers(self.stt, ScriptedChat(self.clock), tts),
-            phrases=PhraseBook(tts, ULAW_8K),
+            phrases=PhraseBook(tts),
             activity=Loudness(),
             control=None,
             clock=self.clock,

@@ -19,6 +19,8 @@ from tests.local_speech import (
     word_errors,
     words,
 )
+from voxray.audio.codec import codec_for
+from voxray.audio.resample import resampled
 from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import ULAW_8K, Encoding, MediaFormat, Message, Utterance
 from voxray.providers import moonshine, scenario
@@ -119,10 +121,12 @@ class MoonshineTests(SynchronousTestCase):
             self.assertEqual(self.hear(Utterance(payload, ULAW_8K, 0.0, 0.0)), "")
 
     def test_other_formats(self) -> None:
-        """A-law at 8 kHz and linear at 16 kHz are understood as well."""
+        """A-law at 8 kHz and linear PCM at 8, 16 and 24 kHz are understood as well."""
         samples, rate = recording("go-forward")
-        linear = Utterance(samples.tobytes(), MediaFormat(Encoding.L16, rate), 0.0, 0.0)
-        self.assertEqual(self.hear(linear), "Go forward ten meters.")
+        formats = [MediaFormat(Encoding.L16, wire_rate) for wire_rate in (8000, 16000, 24000)]
+        for wire in (*formats, MediaFormat(Encoding.ALAW, 8000)):
+            payload = codec_for(wire).encode(resampled(samples, rate, wire.rate_hz))
+            self.assertEqual(self.hear(Utterance(payload, wire, 0.0, 0.0)), "Go forward ten meters.", wire)
 
     def test_swapped_recordings_swap_answers(self) -> None:
         """Nothing but the audio decides: two recordings exchanged exchange what is heard and answered."""

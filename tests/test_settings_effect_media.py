@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
 
+import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.house import House
+from tests.test_telnyx_serializer import START
 from tests.wsframes import frame
-from voxray.frames import TextDelta
+from voxray.frames import TextDelta, Utterance
 
 LONG = " ".join(["word"] * 60)  # six seconds
 
@@ -26,6 +29,29 @@ class PacingTests(SynchronousTestCase):
                 ahead_ms = len(line.audio) / 8 - (house.reactor.seconds() - begun) * 1000
                 self.assertLess(ahead_ms, lead_ms + 0.001)
                 self.assertGreater(ahead_ms, lead_ms - 60)  # a message and a beat
+
+
+class FormatTests(SynchronousTestCase):
+    def heard(self, document: dict[str, object], sent_as: str) -> Utterance:
+        """A loud tone in linear PCM over Telnyx, then silence: what the transcriber was given."""
+        house = House(self, {"runner_transport": "telnyx", "turn_stop_secs": 0.3, **document})
+        line = house.socket()
+        linear = {"encoding": "L16", "sample_rate": 8000, "channels": 1}
+        start = json.loads(json.dumps(START))
+        start["start"]["media_format"] = linear
+        line.send(start)
+        packet = (9000 * np.sin(np.arange(160) * 2 * np.pi / 8)).astype(sent_as).tobytes()
+        line.hear([packet] * 40)
+        line.hear([bytes(320)] * 50)
+        [(utterance, _)] = house.stt.asked
+        return utterance
+
+    def test_l16_byte_order(self) -> None:
+        """Linear PCM is understood as the owner says it comes, big-endian if he says nothing."""
+        usual = self.heard({}, ">i2")
+        self.assertEqual(int(np.abs(np.frombuffer(usual.payload, "<i2")).max()), 9000)
+        for order, sent_as in (("little", "<i2"), ("big", ">i2")):
+            self.assertEqual(self.heard({"l16_byte_order": order}, sent_as), usual)
 
 
 class ConductTests(SynchronousTestCase):

@@ -12,8 +12,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxray.simulator import checks, g711, report
-from voxray.simulator.caller import CallIds, CallResult, Noise, SimulatedCall
+from voxray.simulator.caller import SimulatedCall
+from voxray.simulator.line import Noise
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import Do, Patience, Script, Step, keys
+from voxray.simulator.wires.vocabulary import CallIds
 
 IDS = CallIds("AC" + "0" * 32, "CA" + "1" * 32, "MZ" + "2" * 32)
 

@@ -27,7 +27,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from tests.test_simulator_caller import tone
 from voxray.simulator import checks
-from voxray.simulator.caller import CallResult, SimulatedCall
+from voxray.simulator.caller import SimulatedCall
 from voxray.simulator.client import (
     DEFAULT_ACCOUNT_SID,
     DialFailed,
@@ -38,6 +38,7 @@ from voxray.simulator.client import (
 )
 from voxray.simulator.daemon import Daemon, environment
 from voxray.simulator.rest import CallsResource, Switchboard, listen
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import Do, Patience, Script, Step
 from voxray.simulator.twiml import BadAnswer
 from voxray.simulator.webhook import WebhookFailed, _Form, post_webhook, signature

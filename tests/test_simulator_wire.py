@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxray.simulator import g711, twiml, wire
+from voxray.simulator import g711, twiml
 from voxray.simulator.webhook import signature
+from voxray.simulator.wires import twilio as wire
 
 CONVERSATION = Path(__file__).parent / "data" / "twilio-sim.jsonl"
 STREAM = "MZ18ad3ab5a668481ce02b83e7395059f0"

@@ -102,7 +102,7 @@ class OptionsTests(SynchronousTestCase):
                 '--port must be a whole number from 0 to 65535 (got "http")',
             ),
             (("--config", self.path, "--proxy", "https://a.b/"), "--proxy must be a bare host name"),
-            (("--config", self.path, "--transport", "telnyx"), "not built yet; built: twilio"),
+            (("--config", self.path, "--transport", "daily"), "not built yet; built: twilio"),
         ):
             self.assertIn(text, self.refused(*words))
 

@@ -155,14 +155,12 @@ class RestApi(Resource):
 
 
 class Refusing:
-    """An HTTP client whose posts end as told."""
+    """An HTTP client whose requests end as told."""
 
     def __init__(self, outcome: Deferred[Any]) -> None:
         self.outcome = outcome
-        self.posts = 0
 
-    def post(self, url: str, **kwargs: Any) -> Deferred[Any]:
-        self.posts += 1
+    def request(self, method: str, url: str, **kwargs: Any) -> Deferred[Any]:
         return self.outcome
 
 

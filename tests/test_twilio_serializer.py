@@ -16,7 +16,8 @@ from voxray import frames
 from voxray.errors import BadMessage
 from voxray.frames import ULAW_8K, Audio, Connected, Dtmf, Ignored, Mark, StreamStarted, StreamStopped
 from voxray.serializers import strictjson
-from voxray.serializers.twilio import REASONS, TwilioSerializer
+from voxray.serializers.common import REASONS
+from voxray.serializers.twilio import TwilioSerializer
 
 CALL = Path(__file__).parent / "data" / "twilio" / "call.jsonl"
 SID = "MZ18ad3ab5a668481ce02b83e7395059f0"

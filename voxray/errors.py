@@ -26,6 +26,7 @@ class BadMessage(VoxrayError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.detail = detail
 
 
 class ErrorKind(Enum):

@@ -41,6 +41,14 @@ class MediaFormat:
 ULAW_8K = MediaFormat(Encoding.ULAW, 8000)
 
 
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A call's audio in both directions: the caller's voice and ours."""
+
+    heard: MediaFormat
+    spoken: MediaFormat
+
+
 # -- from the carrier --------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Connected:
@@ -49,13 +57,22 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class StreamStarted:
-    """The media stream is up. Ids are the carrier's own spelling."""
+    """The media stream is up. Ids are the carrier's own spelling.
+
+    `media_format` is the caller's voice; `send_format` is what the carrier plays, where that is another.
+    """
 
     stream_sid: str
     call_sid: str
     account_sid: str
     media_format: MediaFormat
     parameters: Mapping[str, str] = field(default_factory=dict)
+    send_format: MediaFormat | None = None
+
+    @property
+    def wire(self) -> Wire:
+        """Both directions."""
+        return Wire(self.media_format, self.send_format or self.media_format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +106,13 @@ class StreamStopped:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A well-formed message that means nothing to us; `reason` is a bounded label for metrics."""
+    """A well-formed message that means nothing to us; `reason` is a bounded label for metrics.
+
+    `complaint`: it says that something we sent was refused; the owner should know.
+    """
 
     reason: str
+    complaint: bool = False
 
 
 Frame: TypeAlias = Connected | StreamStarted | Audio | Dtmf | Mark | StreamStopped | Ignored
@@ -169,8 +190,12 @@ class CallInfo:
 
 @dataclass(frozen=True, slots=True)
 class IncomingCall:
-    """What the carrier's webhook says of a call that is about to open its media socket."""
+    """What the carrier's webhook says of a call that is about to open its media socket.
+
+    `over`: it only tells that the call has ended, and is answered with these words and nothing else.
+    """
 
     call_sid: str
     from_number: str
     to_number: str
+    over: bytes | None = None

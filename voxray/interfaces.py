@@ -7,6 +7,7 @@ sockets at once; async generators are closed with `aclose()`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -44,6 +45,23 @@ class Serializer(Protocol):
 
     def clear(self) -> bytes:
         """The message that drops what the carrier has buffered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How one carrier wants the audio it is sent.
+
+    One message has at most `message_ms` of it, in whole 20 ms packets and whole `unit_bytes` (where a packet
+    is no multiple of those, it is longer). `max_lead_ms` is for a carrier that bears little sent ahead; with
+    less than two messages there are never two to send at once.
+    """
+
+    message_ms: int = 40
+    unit_bytes: int = 1
+    max_lead_ms: float = math.inf
+
+
+ORDINARY_PACING = Pacing()
 
 
 class MediaSink(Protocol):
@@ -85,15 +103,17 @@ class AnswerDocuments(Protocol):
 
     name: str
     """The carrier's name in the configuration."""
+    content_type: str
+    """Of what `answer` and `busy` give."""
 
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
         """Reads the webhook's parameters; what is absent is empty."""
 
     def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
-        """The XML that connects the call to the media socket at `url`."""
+        """The document that connects the call to the media socket at `url`."""
 
-    def busy(self) -> bytes:
-        """The XML that turns the call away unanswered."""
+    def busy(self) -> bytes | None:
+        """The document that turns the call away unanswered; None: say so with status 503."""
 
 
 class CallControl(Protocol):

@@ -104,6 +104,7 @@ class MediaSettings:
     """The socket and the pacing."""
 
     pace_lead_ms: float = 200.0  # audio kept queued at the carrier
+    l16_byte_order: str = "big"  # or "little": Telnyx's linear PCM
     max_message_bytes: int = 65_536
     start_timeout_secs: float = 10.0
     max_messages_before_start: int = 20

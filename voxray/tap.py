@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from voxray.call.call import Exchange
     from voxray.call.registry import Registry
     from voxray.http import HttpClient
+    from voxray.interfaces import CallControl
     from voxray.settings import Settings
     from voxray.worker import ThreadWorker
 
@@ -88,19 +89,21 @@ def _exchange(
     from voxray.call.call import Exchange
     from voxray.call.metronome import Metronome
     from voxray.call.phrases import PhraseBook
-    from voxray.catalog import build_providers
-    from voxray.frames import ULAW_8K
+    from voxray.catalog import build_carrier, build_providers
+    from voxray.interfaces import ORDINARY_PACING
     from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
+    carrier = settings.calls.carrier
     return Exchange(
         settings=settings,
         providers=providers,
-        phrases=PhraseBook(providers.tts, ULAW_8K),
+        phrases=PhraseBook(providers.tts),
         activity=_voice_activity(settings, reactor),
         control=_control(settings, reactor),
         clock=reactor,
         beat=Metronome(reactor, BEAT_SECS),
+        pacing=build_carrier(carrier).pacing if carrier else ORDINARY_PACING,
         metrics=Metrics(),
     )
 
@@ -120,20 +123,18 @@ def _voice_activity(settings: Settings, reactor: Any) -> Any:
     return SileroVoiceActivity(reactor, InferenceThread(reactor))
 
 
-def _control(settings: Settings, reactor: Any) -> Any:
+def _control(settings: Settings, reactor: Any) -> CallControl | None:
     """The carrier's REST API, if we have its credentials."""
-    keys = settings.providers.api_keys
-    sid, token = keys.get("twilio_account_sid", ""), keys.get("twilio_auth_token", "")
-    if settings.calls.carrier != "twilio" or not (sid and token):
+    if not settings.calls.carrier:
         return None
     from treq.client import HTTPClient
     from twisted.web.client import Agent, HTTPConnectionPool
 
-    from voxray.carriers.twilio import API_URL, TwilioControl
+    from voxray.catalog import build_carrier
 
     pool: Any = HTTPConnectionPool(reactor)
     client: Any = HTTPClient(Agent(reactor, connectTimeout=3, pool=pool))
-    return TwilioControl(client, reactor, sid, token, settings.providers.base_urls.get("twilio", API_URL))
+    return build_carrier(settings.calls.carrier).control(settings, client, reactor)
 
 
 def _site(exchange: Exchange, registry: Registry, reactor: Any, *, ready: Any) -> Any:
@@ -154,18 +155,20 @@ def _site(exchange: Exchange, registry: Registry, reactor: Any, *, ready: Any) -
 
 def _telephony(exchange: Exchange, registry: Registry, reactor: Any, ready: Any) -> Any:
     """The webhook and the media socket."""
-    from voxray.carriers.twilio import TwilioDocuments
+    from voxray.catalog import build_carrier
     from voxray.metrics import MediaRecorder
-    from voxray.serializers.twilio import TwilioSerializer
     from voxray.web.hooks import Admission, Hooks
     from voxray.web.media import MediaFactory, MediaResource
 
     settings, recorder = exchange.settings, MediaRecorder(exchange.metrics)
+    carrier = build_carrier(settings.calls.carrier)
     admission = Admission(
         draining=lambda: not ready(), room=registry.admits, announced=_announcer(registry, exchange)
     )
-    hooks = Hooks(TwilioDocuments(), settings.server.proxy_host, admission)
-    media = MediaFactory(reactor, settings.media, TwilioSerializer, registry.open, recorder)
+    hooks = Hooks(carrier.documents(settings), settings.server.proxy_host, admission)
+    media = MediaFactory(
+        reactor, settings.media, lambda: carrier.serializer(settings), registry.open, recorder
+    )
     return hooks.resource(), MediaResource(media)
 
 

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from voxray.call.conversation import Conversation
 from voxray.call.mouth import Mouth
-from voxray.call.phrases import PhraseBook
+from voxray.call.phrases import Phrases
 from voxray.call.pipeline import Pipeline, SentenceFeed
 from voxray.call.times import TurnTimes
 from voxray.errors import ProviderError
@@ -46,7 +46,7 @@ class Answering:
         pipeline: Pipeline,
         mouth: Mouth,
         conversation: Conversation,
-        phrases: PhraseBook,
+        phrases: Phrases,
         clock: IReactorTime,
         said: Callable[[str, EndCall | None], None],
         failed: Callable[[EndCall | None], None],

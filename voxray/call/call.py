@@ -26,8 +26,8 @@ from voxray.call.pacer import Pacer
 from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
 from voxray.call.times import TURN, TURN_AND_WORDS, in_words
-from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, MediaFormat, StreamStopped
-from voxray.interfaces import CallControl, MediaSink, Providers, VoiceActivity
+from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, StreamStopped, Wire
+from voxray.interfaces import ORDINARY_PACING, CallControl, MediaSink, Pacing, Providers, VoiceActivity
 from voxray.metrics import Metrics
 from voxray.settings import Settings
 
@@ -47,6 +47,7 @@ class Exchange:
     clock: IReactorTime
     beat: Metronome
     metrics: Metrics
+    pacing: Pacing = ORDINARY_PACING
 
 
 class Call:
@@ -57,7 +58,7 @@ class Call:
     def __init__(
         self,
         info: CallInfo,
-        wire: MediaFormat,
+        wire: Wire,
         sink: MediaSink,
         exchange: Exchange,
         ended: Callable[[Call], None],
@@ -72,14 +73,15 @@ class Call:
         self._keypad = Keypad()
         self._pacer = Pacer(
             sink,
-            wire,
-            codec_for(wire).silence,
+            wire.spoken,
+            codec_for(wire.spoken).silence,
             lead_ms=settings.media.pace_lead_ms,
+            pacing=exchange.pacing,
             wake=lambda: exchange.beat.join(self._beat),
             rest=lambda: exchange.beat.leave(self._beat),
             audible=self._audible,
         )
-        self._mouth = Mouth(self._pacer, wire, clock)
+        self._mouth = Mouth(self._pacer, wire.spoken, clock)
         self._ending = Ending(
             call=info,
             mouth=self._mouth,
@@ -92,7 +94,7 @@ class Call:
             pipeline=Pipeline(exchange.providers, self._mouth, info, clock, metrics),
             mouth=self._mouth,
             conversation=Conversation(settings.agent.system_prompt),
-            phrases=exchange.phrases,
+            phrases=exchange.phrases.on(wire.spoken),
             agent=settings.agent,
             turns=settings.turns,
             clock=clock,
@@ -102,7 +104,7 @@ class Call:
             hint=lambda text: self._ear.hint(text),
         )
         self._ear = Ear(
-            wire=wire,
+            wire=wire.heard,
             activity=exchange.activity,
             settings=settings.turns,
             listener=self._dialogue,
@@ -118,9 +120,8 @@ class Call:
 
     def begin(self) -> None:
         """The stream is accepted: greet."""
-        self.log.info(
-            "call {call_id}: started, {call_sid}", call_id=self.call_id, call_sid=self.info.call_sid
-        )
+        text = "call {call_id}: started, {call_sid}"
+        self.log.info(text, call_id=self.call_id, call_sid=self.info.call_sid)
         self._life.started()
 
     def receive(self, frame: Frame) -> None:

@@ -17,7 +17,7 @@ from voxray.call.conversation import Conversation
 from voxray.call.floor import FloorState
 from voxray.call.hearing import Hearing
 from voxray.call.mouth import Mouth
-from voxray.call.phrases import PhraseBook
+from voxray.call.phrases import Phrases
 from voxray.call.pipeline import Pipeline
 from voxray.call.times import TurnTimes
 from voxray.frames import EndCall, Utterance
@@ -52,7 +52,7 @@ class Dialogue:
         pipeline: Pipeline,
         mouth: Mouth,
         conversation: Conversation,
-        phrases: PhraseBook,
+        phrases: Phrases,
         agent: AgentSettings,
         turns: TurnSettings,
         clock: IReactorTime,

@@ -14,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from twisted.internet.interfaces import IReactorTime
 
-from voxray.audio.codec import codec_for
+from voxray.audio.codec import OddByteCarry, codec_for
+from voxray.audio.resample import Resampler
 from voxray.frames import MediaFormat, Utterance
 from voxray.interfaces import VoiceActivity
 from voxray.settings import TurnSettings
 from voxray.turns.bargein import BargeInDetector, Decision
 from voxray.turns.endpointing import Endpointer, TurnEnded, TurnEvent, TurnPaused, TurnPiece
 
-_VAD_RATES = (8000, 16000)
+HEARING_HZ = 8000
+"""What windows are judged at, whatever the wire's rate: the detectors' thresholds and the weights of
+`turns.bargein` were fitted on telephone audio. Resampling makes windows 2 ms late."""
+
 _SLACK_MS = 1000.0
 """Kept beyond the pre-speech padding: the detector's answers come a little after the audio."""
 
@@ -55,16 +59,16 @@ class Ear:
         crashed: Callable[[], None],
     ) -> None:
         """`crashed` is called in an `except` block: a fault of ours on the way from window to turn."""
-        if wire.rate_hz not in _VAD_RATES:
-            raise ValueError(f"no voice activity detector at {wire.rate_hz} Hz")
         self._wire, self._settings, self._listener = wire, settings, listener
         self._agent_speaks, self._clock, self._crashed = agent_speaks, clock, crashed
-        self._to_float = codec_for(wire).to_float
+        self._samples = _samples_of(wire)
+        self._whole = OddByteCarry(wire.sample_bytes)
         self._per_ms = wire.bytes_per_ms
         self._endpointer = Endpointer(settings)
-        self._bargein = BargeInDetector(settings, wire.rate_hz)
-        self._detector = activity.open(wire.rate_hz, self._window)
-        self._window_bytes = self._detector.window_samples * wire.sample_bytes
+        self._bargein = BargeInDetector(settings, HEARING_HZ)
+        self._detector = activity.open(HEARING_HZ, self._window)
+        window = self._detector.window_samples * wire.rate_hz // HEARING_HZ
+        self._window_bytes = window * wire.sample_bytes
         self._window_ms = self._window_bytes / self._per_ms
         self._pending = bytearray()  # less than a window
         self._memory = bytearray()  # audio from `_memory_ms` on
@@ -77,9 +81,10 @@ class Ear:
         self._closed = False
 
     def hear(self, payload: bytes) -> None:
-        """A packet of any size."""
+        """A packet of any size, even one that ends in the middle of a sample."""
         if self._closed:
             return
+        payload = self._whole.feed(payload)
         self._received_ms += len(payload) / self._per_ms
         self._last_packet = self._clock.seconds()
         self._memory += payload
@@ -89,7 +94,7 @@ class Ear:
         while len(pending) >= size:
             window = bytes(pending[:size])
             del pending[:size]
-            self._detector.feed(self._to_float(window))
+            self._detector.feed(self._samples(window))
 
     def hint(self, text: str) -> None:
         """What the caller seems to have said so far."""
@@ -173,3 +178,12 @@ class Ear:
         if surplus >= _SLACK_MS / 2:
             del self._memory[: surplus * self._per_ms]
             self._memory_ms += surplus
+
+
+def _samples_of(wire: MediaFormat) -> Callable[[bytes], NDArray[np.float32]]:
+    """Windows of the wire's bytes, in order -> samples at `HEARING_HZ`. ValueError: no such codec."""
+    codec = codec_for(wire)
+    if wire.rate_hz == HEARING_HZ:
+        return codec.to_float
+    resampler = Resampler(wire.rate_hz, HEARING_HZ)
+    return lambda window: resampler.feed(codec.decode(window)).astype(np.float32) * np.float32(1 / 32_768)

@@ -10,12 +10,13 @@ since the last `clear`; a *generation* is what lies between two clears.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from voxray.frames import MediaFormat
-from voxray.interfaces import MediaSink
+from voxray.interfaces import ORDINARY_PACING, MediaSink, Pacing
 
 PACKET_MS = 20
 """Audio goes out in whole packets of this length; the tail of a reply is padded with silence."""
@@ -55,17 +56,20 @@ class Pacer:
         silence: bytes,
         *,
         lead_ms: float = 200.0,
-        message_ms: int = 2 * PACKET_MS,
+        pacing: Pacing = ORDINARY_PACING,
         wake: Callable[[], None] = lambda: None,
         rest: Callable[[], None] = lambda: None,
         audible: Callable[[float], None] = lambda now: None,
     ) -> None:
-        """`silence` is one silent sample in the wire's codec; `message_ms` a multiple of the packet."""
+        """`silence` is one silent sample in the wire's codec."""
         self._sink = sink
         self._bytes_per_ms = media_format.bytes_per_ms
+        self._packet = math.lcm(PACKET_MS * media_format.bytes_per_ms, pacing.unit_bytes)
+        packets = pacing.message_ms * media_format.bytes_per_ms // self._packet
+        self._message = max(1, packets) * self._packet
         self._silence = silence
-        self._lead = max(lead_ms, message_ms) / 1000
-        self._message_ms = message_ms
+        self._message_secs = self._message / media_format.bytes_per_ms / 1000
+        self._lead = max(min(lead_ms, pacing.max_lead_ms) / 1000, self._message_secs)
         self._wake, self._rest, self._audible = wake, rest, audible
         self.generation = 0
         self.counts = PacerCounts()
@@ -98,9 +102,8 @@ class Pacer:
 
     def finish(self, now: float) -> None:
         """No more audio for now: pads the tail to a packet and asks for a mark behind it."""
-        packet = PACKET_MS * self._bytes_per_ms
-        if short := len(self._unsent) % packet:
-            missing = packet - short
+        if short := len(self._unsent) % self._packet:
+            missing = self._packet - short
             self._unsent += (self._silence * (missing // len(self._silence)))[:missing]
             self._pushed_ms += missing / self._bytes_per_ms
         self._open = False
@@ -186,11 +189,10 @@ class Pacer:
         """Sends what is due: up to the lead, never a burst of everything."""
         if self._held:
             return
-        size = self._message_ms * self._bytes_per_ms
-        packet = PACKET_MS * self._bytes_per_ms
-        latest = now + self._lead - self._message_ms / 1000 + _EPSILON_SECS
+        packet = self._packet
+        latest = now + self._lead - self._message_secs + _EPSILON_SECS
         while self._unsent and self._buffer_end <= latest:
-            take = min(size, len(self._unsent) // packet * packet)
+            take = min(self._message, len(self._unsent) // packet * packet)
             if not take:
                 if self._open:
                     break  # less than a packet, and more is coming

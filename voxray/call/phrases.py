@@ -1,44 +1,75 @@
-"""Fixed phrases, made before they are needed: the greeting costs no synthesis, the apology no vendor."""
+"""Fixed phrases, made before they are needed: the greeting costs no synthesis, the apology no vendor.
+
+They are kept as the synthesizer gave them, because calls differ in what their wire wants: `on` gives the
+book in one wire's codec, each phrase converted when it is first spoken there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import aclosing
 
 from twisted.logger import Logger
 
 from voxray.audio.codec import codec_for
 from voxray.audio.tones import beep
-from voxray.call.voicing import render
+from voxray.call.voicing import voiced
 from voxray.errors import ProviderError
-from voxray.frames import CallInfo, MediaFormat
+from voxray.frames import CallInfo, MediaFormat, Speech
 from voxray.interfaces import Synthesizer
 
+Made = dict[str, tuple[Speech, ...]]
 
-class PhraseBook:
-    """Phrases in the wire's codec, by text. What could not be made is spoken the ordinary way."""
 
-    log = Logger()
+class Phrases:
+    """The book in one wire's codec. What could not be made is spoken the ordinary way."""
 
-    def __init__(self, tts: Synthesizer, wire: MediaFormat) -> None:
-        self._tts = tts
+    def __init__(self, made: Made, wire: MediaFormat) -> None:
+        """`made` may grow later."""
+        self._made = made
         self._wire = wire
         self._payloads: dict[str, bytes] = {}
         self._beep = codec_for(wire).encode(beep(wire.rate_hz))
 
-    async def prepare(self, phrases: Iterable[str]) -> None:
-        """Makes those that are missing. A vendor's failure is logged, not raised."""
-        for text in phrases:
-            if not text or text in self._payloads:
-                continue
-            try:
-                self._payloads[text] = await render(self._tts, text, self._wire, CallInfo("phrases"))
-            except ProviderError as error:
-                self.log.warn("a fixed phrase could not be made yet: {error}", error=str(error))
-
     def get(self, text: str) -> bytes | None:
         """The phrase's audio, if it was made."""
-        return self._payloads.get(text)
+        if text not in self._payloads:
+            if (pieces := self._made.get(text)) is None:
+                return None
+            self._payloads[text] = voiced(pieces, self._wire)
+        return self._payloads[text]
 
     def get_or_beep(self, text: str) -> bytes:
         """For the apology: when the voice itself is what fails, a soft beep says that we are still there."""
-        return self._payloads.get(text) or self._beep
+        return self.get(text) or self._beep
+
+
+class PhraseBook:
+    """The phrases of one agent, by text; one for the whole process."""
+
+    log = Logger()
+
+    def __init__(self, tts: Synthesizer) -> None:
+        self._tts = tts
+        self._made: Made = {}
+        self._on: dict[MediaFormat, Phrases] = {}
+
+    async def prepare(self, phrases: Iterable[str]) -> None:
+        """Makes those that are missing. A vendor's failure is logged, not raised."""
+        for text in phrases:
+            if not text or text in self._made:
+                continue
+            try:
+                self._made[text] = await self._synthesized(text)
+            except ProviderError as error:
+                self.log.warn("a fixed phrase could not be made yet: {error}", error=str(error))
+
+    def on(self, wire: MediaFormat) -> Phrases:
+        """The book for a call on `wire`; the same one for every such call. ValueError: no such codec."""
+        if wire not in self._on:
+            self._on[wire] = Phrases(self._made, wire)
+        return self._on[wire]
+
+    async def _synthesized(self, text: str) -> tuple[Speech, ...]:
+        async with aclosing(self._tts.synthesize(text, CallInfo("phrases"))) as pieces:
+            return tuple([speech async for speech in pieces])

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxray.call.call import Call
 from voxray.call.metronome import Metronome
-from voxray.frames import CallInfo, IncomingCall, MediaFormat, StreamStarted
+from voxray.frames import CallInfo, IncomingCall, StreamStarted, Wire
 from voxray.interfaces import MediaSink
 from voxray.metrics import Metrics
 
@@ -21,7 +21,7 @@ ANNOUNCED_SECS = 60.0
 MAX_ANNOUNCED = 2000
 """What a webhook said is kept so long, for so many calls; a stranger cannot make it grow."""
 
-MakeCall = Callable[[CallInfo, MediaFormat, MediaSink, Callable[[Call], None]], Call]
+MakeCall = Callable[[CallInfo, Wire, MediaSink, Callable[[Call], None]], Call]
 
 
 class Registry:
@@ -64,7 +64,7 @@ class Registry:
         if not self.admits():
             self._metrics.calls_refused.labels("max_calls").inc()
             return None
-        call = self._make_call(self._info(started), started.media_format, sink, self._gone)
+        call = self._make_call(self._info(started), started.wire, sink, self._gone)
         self._calls[call.call_id] = call
         self._metrics.calls_started.inc()
         self._metrics.calls_active.set(len(self._calls))

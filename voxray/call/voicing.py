@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from collections.abc import Iterable
 
 from voxray.audio.codec import OddByteCarry, codec_for
 from voxray.audio.resample import Resampler
-from voxray.frames import CallInfo, MediaFormat, Speech
-from voxray.interfaces import Synthesizer
+from voxray.frames import MediaFormat, Speech
 
 
 class Voicing:
@@ -23,7 +22,7 @@ class Voicing:
     def feed(self, speech: Speech) -> bytes:
         """More of the wire's bytes; where both ends speak the same codec, the very same bytes."""
         if speech.media_format == self._wire:
-            return speech.payload
+            return speech.payload if self._wire.sample_bytes == 1 else self._carry.feed(speech.payload)
         if speech.media_format != self._source:
             self._choose(speech.media_format)
         payload = speech.payload
@@ -37,6 +36,7 @@ class Voicing:
 
     def flush(self) -> bytes:
         """The end of a piece: what the filter still holds. The next piece starts afresh."""
+        self._carry = OddByteCarry()  # half a sample here was cut off by the provider
         if self._resampler is None:
             return b""
         tail = self._out.encode(self._resampler.flush())
@@ -50,12 +50,7 @@ class Voicing:
         self._resampler = None if same_rate else Resampler(source.rate_hz, self._wire.rate_hz)
 
 
-async def render(tts: Synthesizer, text: str, wire: MediaFormat, call: CallInfo) -> bytes:
-    """A whole phrase in the wire's codec, for phrases made before they are needed. Raises ProviderError."""
+def voiced(pieces: Iterable[Speech], wire: MediaFormat) -> bytes:
+    """A whole stretch of speech, all of it there, in the wire's codec."""
     voicing = Voicing(wire)
-    out = bytearray()
-    async with aclosing(tts.synthesize(text, call)) as pieces:
-        async for speech in pieces:
-            out += voicing.feed(speech)
-    out += voicing.flush()
-    return bytes(out)
+    return b"".join([voicing.feed(speech) for speech in pieces]) + voicing.flush()

@@ -10,25 +10,20 @@ import hashlib
 import hmac
 import re
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote, urlsplit, urlunsplit
-from xml.etree import ElementTree as ET
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from voxray.carriers import twiml
+from voxray.carriers.rest import HttpClient, Rest
+from voxray.carriers.xml import CONTENT_TYPE
 from voxray.errors import CarrierError
 from voxray.frames import IncomingCall
 
 API_URL = "https://api.twilio.com"
-_DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>'
-_MAX_PARAMETER_CHARS = 500  # Twilio cuts there, or drops the stream
-_MAX_NUMBER_CHARS = 256
 _CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}", re.ASCII)
-# What XML 1.0 cannot carry (C0 less tab and line ends, surrogates, U+FFFE, U+FFFF), and C1.
-_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 # -- answer documents ----------------------------------------------------------
@@ -36,46 +31,16 @@ class TwilioDocuments:
     """`interfaces.AnswerDocuments` for Twilio."""
 
     name = "twilio"
+    content_type = CONTENT_TYPE
 
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
-        sid = form.get("CallSid", "")
-        return IncomingCall(
-            call_sid=sid if _CALL_SID.fullmatch(sid) else "",
-            from_number=form.get("From", "")[:_MAX_NUMBER_CHARS],
-            to_number=form.get("To", "")[:_MAX_NUMBER_CHARS],
-        )
+        return twiml.incoming(form, _CALL_SID)
 
     def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
-        """`<Connect><Stream>`: the only form whose audio goes both ways. Nothing after it, by design:
-
-        verbs that follow run when we close the socket, and a `<Pause>` there once left callers on a
-        silent line.
-        """
-        response = ET.Element("Response")
-        stream = ET.SubElement(ET.SubElement(response, "Connect"), "Stream", url=_clean(url))
-        for name, value in parameters.items():
-            ET.SubElement(stream, "Parameter", name=_short(name), value=_short(value))
-        return _document(response)
+        return twiml.connect_stream(url, parameters, {})
 
     def busy(self) -> bytes:
-        """As the first verb this refuses the call unanswered, and unbilled."""
-        response = ET.Element("Response")
-        ET.SubElement(response, "Reject", reason="busy")
-        return _document(response)
-
-
-def _document(root: ET.Element) -> bytes:
-    # ElementTree escapes ">" in attributes, so " />" is only ever the end of an empty element.
-    text: str = ET.tostring(root, encoding="unicode")
-    return _DECLARATION + text.replace(" />", "/>").encode("utf-8")
-
-
-def _clean(text: str) -> str:
-    return _NOT_XML.sub("", text)
-
-
-def _short(text: str) -> str:
-    return _clean(text)[:_MAX_PARAMETER_CHARS]
+        return twiml.reject_busy()
 
 
 # -- signatures ----------------------------------------------------------------
@@ -136,12 +101,6 @@ def _spellings(url: str) -> list[str]:
 
 
 # -- REST ----------------------------------------------------------------------
-class HttpPoster(Protocol):
-    """The part of `treq.client.HTTPClient` used here; its agent and pool are the owner's."""
-
-    def post(self, url: str, **kwargs: Any) -> Deferred[Any]: ...
-
-
 class TwilioControl:
     """`interfaces.CallControl` by Twilio's REST API.
 
@@ -150,50 +109,24 @@ class TwilioControl:
     """
 
     log = Logger()
-    timeout_secs = 5.0
 
     def __init__(
         self,
-        client: HttpPoster,
+        client: HttpClient,
         reactor: IReactorTime,
         account_sid: str,
         auth_token: str,
         base_url: str = API_URL,
     ) -> None:
-        self._client = client
-        self._reactor = reactor
-        self._auth = (account_sid, auth_token)
+        self._rest = Rest("twilio", client, reactor, auth=(account_sid, auth_token))
         self._calls_url = f"{base_url.rstrip('/')}/2010-04-01/Accounts/{quote(account_sid, safe='')}/Calls"
 
     async def hang_up(self, call_sid: str) -> None:
         if _CALL_SID.fullmatch(call_sid) is None:
             raise CarrierError("twilio", "not a call id of Twilio's: nothing was sent")
-        status = await self._within(self._complete, call_sid)
+        url = f"{self._calls_url}/{call_sid}.json"
+        status = (await self._rest.ask("hang-up", "POST", url, data={"Status": "completed"})).status
         if status == 404:  # code 20404: the call had ended already
             self.log.debug("twilio: call {call_sid} had ended already", call_sid=call_sid)
         elif not 200 <= status < 300:
             raise CarrierError("twilio", f"hang-up answered {status}", status=status)
-
-    async def _complete(self, call_sid: str) -> int:
-        response = await self._client.post(
-            f"{self._calls_url}/{call_sid}.json",
-            data={"Status": "completed"},
-            auth=self._auth,
-            allow_redirects=False,
-            reactor=self._reactor,
-        )
-        await response.content()  # a few hundred bytes; frees the connection
-        return int(response.code)
-
-    async def _within(self, work: Callable[[str], Coroutine[Any, Any, int]], call_sid: str) -> int:
-        """Runs `work` under the deadline; every failure of the way there becomes ours."""
-        running = Deferred.fromCoroutine(work(call_sid))
-        running.addTimeout(self.timeout_secs, self._reactor)
-        try:
-            return await running
-        except CancelledError:
-            raise
-        except TimeoutError:
-            raise CarrierError("twilio", f"no answer in {self.timeout_secs:g} s") from None
-        except Exception as problem:  # noqa: BLE001 - whatever the way there throws; its text may hold the request
-            raise CarrierError("twilio", f"hang-up failed: {type(problem).__name__}") from None

@@ -84,7 +84,7 @@ BUILT = MappingProxyType(
 ALL_PROVIDERS = tuple(dict.fromkeys(name for stage in STAGES for name in KNOWN[stage]))
 
 CARRIERS = ("twilio", "telnyx", "plivo", "exotel", "daily", "livekit", "webrtc")
-CARRIERS_BUILT = ("twilio",)
+CARRIERS_BUILT = ("twilio", "telnyx", "plivo", "exotel")
 
 AUTHS = ("auto", "off", "signature", "token", "both")
 AUTHS_BUILT = ("auto", "off")

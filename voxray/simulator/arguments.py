@@ -13,14 +13,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from voxray import __version__
-from voxray.simulator.client import DEFAULT_ACCOUNT_SID, DialFailed, Target, check_local
+from voxray.simulator.carriers import CARRIERS
+from voxray.simulator.client import DialFailed, Target, check_local
 from voxray.simulator.engines import CALLER_VOICE
 from voxray.simulator.script import BadScript, Patience, Script, Step, parse_script
 from voxray.simulator.session import Plan
+from voxray.simulator.wires.vocabulary import Quirks
 
 DESCRIPTION = """\
-Calls a telephone agent as Twilio would: posts the webhook, obeys the TwiML, opens the media stream, speaks,
-listens, and reports how the agent did. No telephone and no account needed.
+Calls a telephone agent as Twilio, Telnyx, Plivo or Exotel would: asks the webhook, obeys its answer, opens
+the media stream, speaks, listens, and reports how the agent did. No telephone and no account needed.
 """
 
 EXAMPLES = """\
@@ -32,6 +34,8 @@ examples:
   voxray-dial --barge-in "Stop, please" --after 2 --say "Goodbye" --expect-hangup --rest-port 8081
       interrupt the greeting after two seconds of it; the agent must hang up by itself. For that the daemon's
       base_urls.twilio must be http://127.0.0.1:8081
+  voxray-dial --carrier telnyx --leg-codec PCMA --reorder 2 --say "What are your hours?"
+      the same question over a leg in A-law whose packets come out of order
   voxray-dial --script call.json --calls 20 --ramp 10 --no-transcribe --json report.json
       twenty calls at once, begun over ten seconds
 
@@ -39,6 +43,7 @@ A step waits until the agent has answered and has been quiet for a moment; --bar
 speak over it. The wire, the measures and the script file are described in docs/dial.md.
 
 environment: TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, if set, are the account; requests are then signed.
+TELNYX_API_KEY; PLIVO_AUTH_ID and PLIVO_AUTH_TOKEN; EXOTEL_ACCOUNT_SID: as the daemon has them.
 """
 
 
@@ -80,7 +85,18 @@ _secs.__name__, _dbfs.__name__ = "number", "level (-100 to -20, or off)"
 _STEP = {"action": _StepAction}
 _GROUPS: dict[str, tuple[tuple[str, dict[str, Any], str], ...]] = {
     "whom to call": (
+        ("--carrier", {"default": "twilio", "choices": tuple(CARRIERS)}, "whose wire (default: %(default)s)"),
         ("--url", {"default": "http://127.0.0.1:8080/"}, "the webhook (default: %(default)s)"),
+        (
+            "--method",
+            {"default": "", "choices": ("GET", "POST"), "type": str.upper},
+            "how the webhook is asked (default: POST; Telnyx and Exotel GET)",
+        ),
+        (
+            "--stream-url",
+            {"default": "", "metavar": "URL"},
+            "Exotel: the wss:// URL of a static Voicebot applet, which asks no webhook",
+        ),
         (
             "--via",
             {"default": "", "metavar": "HOST:PORT"},
@@ -97,7 +113,7 @@ _GROUPS: dict[str, tuple[tuple[str, dict[str, Any], str], ...]] = {
         (
             "--rest-port",
             {"type": int, "metavar": "PORT"},
-            "stand in for Twilio's REST API on this port of 127.0.0.1, so that the agent can hang up "
+            "stand in for the carrier's REST API on this port of 127.0.0.1, so that the agent can hang up "
             "(0: any free port)",
         ),
         ("--allow-remote", {"action": "store_true"}, "let calls leave this machine"),
@@ -158,6 +174,26 @@ _GROUPS: dict[str, tuple[tuple[str, dict[str, Any], str], ...]] = {
             {"type": _dbfs, "default": -65.0, "metavar": "DBFS"},
             "line noise between words, or off for digital silence (default: %(default)s)",
         ),
+    ),
+    "what the carrier does to the call": (
+        ("--no-marks", {"action": "store_true"}, "no mark or checkpoint ever comes back"),
+        ("--lose-first-mark", {"action": "store_true"}, "the first one does not (seen on Plivo)"),
+        (
+            "--leg-codec",
+            {"default": "", "choices": ("PCMU", "PCMA")},
+            "Telnyx: the caller is heard in this, whatever the answer asks for",
+        ),
+        (
+            "--reorder",
+            {"type": int, "default": 0, "metavar": "N"},
+            "Telnyx: every fifth packet comes N packets late (0 to 10)",
+        ),
+        (
+            "--sample-rate",
+            {"type": int, "default": 0, "choices": (8000, 16_000, 24_000)},
+            "Exotel: the stream's rate, whatever its URL says",
+        ),
+        ("--camel-case", {"action": "store_true"}, "Exotel: keys as its Connect calls spell them"),
     ),
     "results": (
         ("--json", {"metavar": "FILE"}, "the report for programs (- for standard output)"),
@@ -257,6 +293,20 @@ def plan_of(options: argparse.Namespace) -> Plan:
         noise_dbfs=options.noise,
         transcribe=not options.no_transcribe,
         max_latency_ms=options.max_latency,
+        quirks=_quirks(options),
+    )
+
+
+def _quirks(options: argparse.Namespace) -> Quirks:
+    if not 0 <= options.reorder <= 10:
+        raise BadScript("--reorder is 0 to 10")
+    return Quirks(
+        marks=not options.no_marks,
+        first_mark=not options.lose_first_mark,
+        leg_codec=options.leg_codec,
+        reorder=options.reorder,
+        rate_hz=options.sample_rate,
+        camel_case=options.camel_case,
     )
 
 
@@ -265,13 +315,19 @@ def _target(options: argparse.Namespace) -> Target:
     if url.scheme not in ("http", "https") or not url.hostname:
         raise DialFailed(f"--url {options.url!r} is no http:// or https:// URL")
     check_local(url.hostname, options.allow_remote)
+    if options.stream_url and options.carrier != "exotel":
+        raise DialFailed("--stream-url is for --carrier exotel: the others ask a webhook")
+    side = CARRIERS[options.carrier]
     return Target(
         url=options.url if url.path else f"{options.url}/",
         via=options.via,
         public_url=options.public_url,
         from_number=options.from_number,
         to_number=options.to_number,
-        account_sid=os.environ.get("TWILIO_ACCOUNT_SID") or DEFAULT_ACCOUNT_SID,
-        auth_token=os.environ.get("TWILIO_AUTH_TOKEN", ""),
+        account_sid=os.environ.get(side.account_env) or side.default_account,
+        auth_token=os.environ.get(side.secret_env, ""),
         allow_remote=options.allow_remote,
+        carrier=options.carrier,
+        method=options.method,
+        stream_url=options.stream_url,
     )

@@ -8,23 +8,34 @@ drift: what is due is counted from the start of the stream, so a late tick sends
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from voxray.simulator import wire
 from voxray.simulator.g711 import PACKET_BYTES, SILENCE_BYTE
+from voxray.simulator.line import SILENCE, Noise
 from voxray.simulator.measure import PACKET_SECS, Measure, Turn
 from voxray.simulator.performer import Act, Performer
 from voxray.simulator.playout import Playout
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import SPOKEN, Do, Patience, Script, Step
+from voxray.simulator.twiml import StreamAnswer
+from voxray.simulator.wires.twilio import CallerWire
+from voxray.simulator.wires.vocabulary import (
+    AgentMessage,
+    CallIds,
+    ClearAudio,
+    PlayAudio,
+    Quirks,
+    SetMark,
+    Wire,
+    WireFault,
+)
 
 MAX_FAULTS = 20
 DTMF_GAP_SECS = 0.25
-_SILENCE = bytes([SILENCE_BYTE]) * PACKET_BYTES
 
 
 class Clock(Protocol):
@@ -33,55 +44,6 @@ class Clock(Protocol):
     def seconds(self) -> float: ...
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class CallIds:
-    """The carrier's ids for one call."""
-
-    account_sid: str
-    call_sid: str
-    stream_sid: str
-
-
-@dataclass(slots=True)
-class CallResult:
-    """Everything one call left behind.
-
-    `ended_by`: agent (by REST), agent-socket (it closed with 1000), lost (any other close), caller,
-    timeout, refused (no stream), failed (a defect of ours).
-    """
-
-    ids: CallIds
-    turns: list[Turn]
-    ended_by: str = ""
-    close_code: int | None = None
-    duration_secs: float = 0.0
-    setup_ms: float = 0.0  # webhook sent to socket open
-    faults: list[str] = field(default_factory=list)  # messages Twilio would have refused
-    problems: list[str] = field(default_factory=list)
-    undone: list[str] = field(default_factory=list)  # steps the call ended before
-    packets_sent: int = 0
-    media_received: int = 0
-    clears: int = 0
-    marks_set: int = 0
-    marks_echoed: int = 0
-    worst_tick_ms: float = 0.0  # how late our own clock ran: a bad machine makes bad measurements
-    caller_audio: bytes = b""  # mu-law, what was sent
-    agent_audio: bytes = b""  # mu-law, what was heard; same clock
-
-
-class Noise:
-    """A caller's line between words: endless packets. Digital silence when none is given."""
-
-    def __init__(self, audio: bytes = b"") -> None:
-        self._packets = [audio[at : at + PACKET_BYTES] for at in range(0, len(audio), PACKET_BYTES)]
-        self._packets = [each for each in self._packets if len(each) == PACKET_BYTES] or [_SILENCE]
-        self._next = 0
-
-    def packet(self) -> bytes:
-        self._next = (self._next + 1) % len(self._packets)
-        return self._packets[self._next]
 
 
 class SimulatedCall:
@@ -95,6 +57,8 @@ class SimulatedCall:
         ids: CallIds,
         script: Script,
         *,
+        wire: Wire | None = None,
+        quirks: Quirks | None = None,
         patience: Patience | None = None,
         parameters: Mapping[str, str] | None = None,
         noise: Noise | None = None,
@@ -102,12 +66,14 @@ class SimulatedCall:
         on_line: Callable[[Turn], None] | None = None,
         on_turn: Callable[[Turn], None] | None = None,
     ) -> None:
+        """`wire` is the carrier's, Twilio's unless given; it decides what the rest of `quirks` means."""
         self.result = CallResult(ids, [])
         self.done: Deferred[CallResult] = Deferred()
         self._clock = clock
-        self._wire = wire.CallerWire(
+        self._wire = wire or CallerWire(
             account_sid=ids.account_sid, call_sid=ids.call_sid, stream_sid=ids.stream_sid
         )
+        self._quirks = quirks or Quirks()
         self._patience = patience or Patience()
         self._performer = Performer(script, self._patience)
         self.parameters = dict(parameters or {})  # the answer's, sent in `start`
@@ -125,17 +91,24 @@ class SimulatedCall:
         self._sent_audio = bytearray()
         self._heard_audio = bytearray()
         self._analysed = 0
+        self._marks_due = 0
         self._over = False
         self._running = False
 
     # -- the socket's side ---------------------------------------------------
+    def answered(self, answer: StreamAnswer) -> None:
+        """What the webhook was answered."""
+        self.parameters.update(answer.parameters)
+        self.result.warnings += answer.warnings
+        self._wire.answered(answer.url, answer.attributes)
+
     def start(self, send: Callable[[str], None], close: Callable[[int], None]) -> None:
         """The socket is open. `send` takes one text message, `close` a close code."""
         self._send, self._close = send, close
-        send(self._wire.connected())
-        send(self._wire.start(self.parameters))
+        for text in self._wire.opening(self.parameters):
+            send(text)
         self.started = self._clock.seconds()
-        self._playout = Playout(self.started)
+        self._playout = Playout(self.started, marks_survive=self._wire.marks_survive_clear)
         self._running = True
         self._ticker.start(PACKET_SECS, now=False).addErrback(self._broken)
 
@@ -145,14 +118,22 @@ class SimulatedCall:
             return
         try:
             if is_binary:
-                raise wire.WireFault(wire.BINARY_MESSAGE, "a binary message")
-            self._obey(wire.parse(payload, self.result.ids.stream_sid))
-        except wire.WireFault as fault:
-            if len(self.result.faults) < MAX_FAULTS:
-                self.result.faults.append(str(fault))
+                raise self._wire.binary()
+            self._obey(self._wire.read(payload, self._clock.seconds()))
+        except WireFault as fault:
+            self._note(str(fault))
+            for text in self._wire.refused(fault):
+                self._send(text)
+        for complaint in self._wire.complaints:
+            self._note(complaint)
+        self._wire.complaints.clear()
+
+    def _note(self, fault: str) -> None:
+        if len(self.result.faults) < MAX_FAULTS:
+            self.result.faults.append(fault)
 
     def closed(self, code: int | None) -> None:
-        """The socket is gone. Twilio runs the next verb; there is none, so the call is over."""
+        """The socket is gone. The carrier runs the next verb; there is none, so the call is over."""
         self.result.close_code = code
         if not self._over:
             self._finish("agent-socket" if code == 1000 else "lost", hang_up=False)
@@ -168,35 +149,54 @@ class SimulatedCall:
         if not self._over:
             self._finish("agent", hang_up=True)
 
+    def keys_from_agent(self, digits: str) -> None:
+        """The agent pressed keys, by a message or through the REST API; the caller would hear them."""
+        if not self._over:
+            self.result.agent_keys += digits
+
     def hang_up(self, ended_by: str = "caller") -> None:
         """The caller (or the rig) ends the call."""
         if not self._over:
             self._finish(ended_by, hang_up=self._running)
 
     # -- the agent's messages ------------------------------------------------
-    def _obey(self, message: wire.AgentMessage) -> None:
+    def _obey(self, message: AgentMessage) -> None:
         now = self._clock.seconds()
-        if isinstance(message, wire.PlayAudio):
+        if isinstance(message, PlayAudio):
             self.result.media_received += 1
             self._measure.media(len(message.payload) / 8000.0, now - self.started)
             self._playout.media(message.payload, now)
-        elif isinstance(message, wire.SetMark):
+        elif isinstance(message, SetMark):
             self._playout.mark(message.name, now)
             if not self._playout.pending:
                 self._listen()
+        elif isinstance(message, ClearAudio):
+            self._clear(now)
         else:
-            self.result.clears += 1
-            self._playout.clear(now)
-            self._measure.clear(now - self.started)
-            self._listen()
+            self.keys_from_agent(message.digits)
+
+    def _clear(self, now: float) -> None:
+        self.result.clears += 1
+        self._playout.clear(now)
+        self._measure.clear(now - self.started)
+        self._listen()
+        for text in self._wire.cleared():
+            self._send(text)
+
+    def _echo(self, name: str, number: int) -> None:
+        """The mark that is the call's `number`th to fall due, from 1."""
+        if not self._quirks.marks or (number == 1 and not self._quirks.first_mark):
+            return
+        self.result.marks_echoed += 1
+        self._measure.mark()
+        self._send(self._wire.mark(name))
 
     def _listen(self) -> None:
         """Takes what was heard, answers marks, measures whole packets."""
         heard = self._playout.take()
         for name in heard.marks:
-            self.result.marks_echoed += 1
-            self._measure.mark()
-            self._send(self._wire.mark(name))
+            self._marks_due += 1
+            self._echo(name, self._marks_due)
         for gap in heard.gaps:
             self._measure.gap(gap)
         self._heard_audio += heard.audio
@@ -231,7 +231,8 @@ class SimulatedCall:
         payload = self._voice(now)
         self._sent = number
         self._sent_audio += payload
-        self._send(self._wire.media(payload, number * 20))
+        for text in self._wire.voice(payload, number * 20):
+            self._send(text)
 
     def _voice(self, now: float) -> bytes:
         if not self._line:
@@ -243,7 +244,7 @@ class SimulatedCall:
 
     def _press(self, now: float) -> None:
         while self._keys and self._keys[0][0] <= now:
-            self._send(self._wire.dtmf(self._keys.pop(0)[1]))
+            self._send(self._wire.dtmf(self._keys.pop(0)[1], round(now * 1000)))
 
     def _perform(self, act: Act, now: float) -> None:
         step = act.step
@@ -260,7 +261,7 @@ class SimulatedCall:
             self._keys = [(now + n * DTMF_GAP_SECS, digit) for n, digit in enumerate(step.digits)]
             self._measure.keys_pressed(step, self._keys[-1][0])
         else:
-            self._line = step.audio or _SILENCE
+            self._line = step.audio or SILENCE
             self._measure.line_began(step, now)
         self._tell(before)
         if self._on_line is not None:
@@ -286,7 +287,8 @@ class SimulatedCall:
             result.marks_set = self._playout.marks_set
             self._tell(self._measure.turn)
         if hang_up:
-            self._send(self._wire.stop())
+            for text in self._wire.ended():
+                self._send(text)
             self._close(1000)
         result.undone = [step.label for step in self._performer.remaining]
         self.done.callback(result)

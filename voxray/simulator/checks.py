@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from voxray.simulator.caller import CallResult
 from voxray.simulator.measure import Turn
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import Do, Script
 
 

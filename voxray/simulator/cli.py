@@ -1,4 +1,4 @@
-"""`voxray-dial`: calls an agent the way Twilio would, and says how it did."""
+"""`voxray-dial`: calls an agent the way a telephone carrier would, and says how it did."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from twisted.internet.task import react
 from voxray.errors import VoxrayError
 from voxray.simulator import report
 from voxray.simulator.arguments import parser, plan_of
-from voxray.simulator.caller import CallResult
 from voxray.simulator.client import DialFailed
 from voxray.simulator.engines import Engines
 from voxray.simulator.measure import Turn
 from voxray.simulator.rest import Switchboard, listen
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import BadScript
 from voxray.simulator.session import Judged, Plan, prepared, run
 
@@ -50,6 +50,8 @@ class Screen:
         self.tell(f"{self._which(call)}{turn.began:6.1f} s  {report.turn_line(turn)}")
 
     def ended(self, call: int, result: CallResult) -> None:
+        for warning in result.warnings:
+            self.tell(f"{self._which(call)}warning: {warning}")
         how = report.ENDINGS.get(result.ended_by, result.ended_by)
         self.tell(f"{self._which(call)}{result.duration_secs:6.1f} s  {how}")
 
@@ -90,10 +92,10 @@ async def _calls(
     switchboard: Switchboard | None = None
     port: Any = None
     if options.rest_port is not None:
-        switchboard = Switchboard(plan.target.account_sid, plan.target.auth_token)
+        switchboard = Switchboard(plan.target.account_sid, plan.target.auth_token, plan.target.carrier)
         port = await listen(reactor, switchboard, options.rest_port)
-        screen.tell(f"Twilio's REST API: http://127.0.0.1:{port.getHost().port}")
-    screen.tell(f"calling {plan.target.url}")
+        screen.tell(f"{plan.target.side.title}'s REST API: http://127.0.0.1:{port.getHost().port}")
+    screen.tell(f"calling {plan.target.stream_url or plan.target.url} as {plan.target.side.title}")
     try:
         return await run(reactor, plan, engines, screen, switchboard)
     finally:

@@ -1,17 +1,19 @@
 """Places a simulated call over real sockets: the webhook by HTTP, the media stream by Autobahn.
 
-Only loopback unless allowed otherwise. When the webhook is on loopback the media socket goes to the
-webhook's own host and port, whatever public name the answer gives: that is what the carrier's network and
-the proxy in front of the daemon would have done. permessage-deflate is never offered; Twilio does not.
+What the webhook is sent, and what its answer means, is the carrier's (`carriers`). Only loopback unless
+allowed otherwise. When the webhook is on loopback the media socket goes to the webhook's own host and port,
+whatever public name the answer gives: that is what the carrier's network and the proxy in front of the
+daemon would have done. permessage-deflate is never offered; carriers do not.
 """
 
 from __future__ import annotations
 
+import base64
 import ipaddress
-import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet.defer import Deferred
@@ -22,14 +24,18 @@ from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 
-from voxray.simulator.caller import CallIds, CallResult, SimulatedCall
+from voxray.simulator.answers import applet_url
+from voxray.simulator.caller import SimulatedCall
+from voxray.simulator.carriers import CARRIERS, Carrier
 from voxray.simulator.rest import Switchboard
-from voxray.simulator.twiml import StreamAnswer, parse_answer
-from voxray.simulator.webhook import post_webhook, signature
+from voxray.simulator.result import CallResult
+from voxray.simulator.twiml import StreamAnswer
+from voxray.simulator.webhook import ask_webhook, signature, with_query
+from voxray.simulator.wires.vocabulary import CallIds, Numbers
 
 MAX_MESSAGE_BYTES = 1 << 20  # a whole reply in one message is legal
 HANDSHAKE_SECS = 10.0
-DEFAULT_ACCOUNT_SID = "AC0123456789abcdef0123456789abcdef"
+DEFAULT_ACCOUNT_SID = CARRIERS["twilio"].default_account
 _CLOSE_SECS = 2.0
 _CLOSE_AFTER_STOP_SECS = 0.1
 
@@ -50,11 +56,22 @@ class Target:
     account_sid: str = DEFAULT_ACCOUNT_SID
     auth_token: str = field(default="", repr=False)  # empty: requests are not signed
     allow_remote: bool = False
+    carrier: str = "twilio"
+    method: str = ""  # of the webhook; empty: the carrier's own
+    stream_url: str = ""  # Exotel's static applet: no webhook is asked
+
+    @property
+    def side(self) -> Carrier:
+        return CARRIERS[self.carrier]
+
+    @property
+    def numbers(self) -> Numbers:
+        return Numbers(self.from_number, self.to_number)
 
 
-def new_ids(account_sid: str) -> CallIds:
+def new_ids(account_sid: str, carrier: str = "twilio") -> CallIds:
     """Fresh ids of the carrier's shape."""
-    return CallIds(account_sid, f"CA{secrets.token_hex(16)}", f"MZ{secrets.token_hex(16)}")
+    return CARRIERS[carrier].new_ids(account_sid)
 
 
 def is_loopback(host: str) -> bool:
@@ -96,21 +113,6 @@ def check_local(host: str, allow_remote: bool) -> None:
     """Raises DialFailed for a host that is another machine, unless allowed."""
     if not allow_remote and not is_loopback(host):
         raise DialFailed(f"{host!r} is not this machine; --allow-remote lets calls leave it")
-
-
-def webhook_form(target: Target, ids: CallIds) -> dict[str, str]:
-    """What Twilio posts when the telephone rings."""
-    return {
-        "AccountSid": ids.account_sid,
-        "ApiVersion": "2010-04-01",
-        "CallSid": ids.call_sid,
-        "CallStatus": "ringing",
-        "Called": target.to_number,
-        "Caller": target.from_number,
-        "Direction": "inbound",
-        "From": target.from_number,
-        "To": target.to_number,
-    }
 
 
 class CallerProtocol(WebSocketClientProtocol):
@@ -171,9 +173,10 @@ class CallerFactory(WebSocketClientFactory):
 
     noisy = False
 
-    def __init__(self, reactor: Any, url: str, call: SimulatedCall, auth_token: str) -> None:
-        headers = {"X-Twilio-Signature": signature(auth_token, url, {})} if auth_token else {}
-        super().__init__(url, useragent="Twilio.TmeWs/1.0", headers=headers, reactor=reactor)  # type: ignore[no-untyped-call]
+    def __init__(
+        self, reactor: Any, url: str, call: SimulatedCall, user_agent: str, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(url, useragent=user_agent, headers=dict(headers), reactor=reactor)  # type: ignore[no-untyped-call]
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
             maxFramePayloadSize=MAX_MESSAGE_BYTES,
             maxMessagePayloadSize=MAX_MESSAGE_BYTES,
@@ -199,15 +202,33 @@ def _endpoint(reactor: Any, address: Address) -> IStreamClientEndpoint:
 
 async def ring(reactor: Any, target: Target, ids: CallIds) -> StreamAnswer:
     """The webhook: what the server wants done with the call. Raises DialFailed, WebhookFailed, BadAnswer."""
+    if target.stream_url:
+        return applet_url(target.stream_url)
     check_local(urlsplit(target.url).hostname or "", target.allow_remote)
-    body = await post_webhook(
-        reactor,
-        target.url,
-        webhook_form(target, ids),
-        signed_as=target.public_url or target.url,
-        auth_token=target.auth_token,
-    )
-    return parse_answer(body)
+    side, fields = target.side, target.side.fields(ids, target.numbers)
+    method = target.method or side.method
+    headers = {"User-Agent": side.user_agent}
+    if target.carrier == "twilio" and target.auth_token:
+        public = target.public_url or target.url
+        signed = (public, fields) if method == "POST" else (with_query(public, fields), {})
+        headers["X-Twilio-Signature"] = signature(target.auth_token, *signed)
+    return side.parse_answer(await ask_webhook(reactor, method, target.url, fields, headers))
+
+
+def upgrade(target: Target, url: str) -> tuple[str, dict[str, str]]:
+    """The URL as it is connected to, and the carrier's headers on the upgrade.
+
+    A user and a password in the URL become Basic credentials, as on Exotel.
+    """
+    parts = urlsplit(url)
+    if target.carrier == "twilio":
+        token = target.auth_token
+        return url, {"X-Twilio-Signature": signature(token, url, {})} if token else {}
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    secret = base64.b64encode(user.encode("ascii")).decode("ascii")
+    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {secret}"}
 
 
 async def place_call(
@@ -217,11 +238,12 @@ async def place_call(
     began = reactor.seconds()
     ids = call.result.ids
     answer = await ring(reactor, target, ids)
-    call.parameters.update(answer.parameters)
+    call.answered(answer)
     address = media_address(target, answer.url)
-    factory = CallerFactory(reactor, answer.url, call, target.auth_token)
+    url, headers = upgrade(target, answer.url)
+    factory = CallerFactory(reactor, url, call, target.side.socket_agent, headers)
     if switchboard is not None:
-        switchboard.add(ids.call_sid, call.hung_up_by_agent)
+        switchboard.add(ids.call_sid, call.hung_up_by_agent, call.keys_from_agent)
     try:
         await _endpoint(reactor, address).connect(factory)
         result = await call.done

@@ -23,12 +23,12 @@ from twisted.internet.task import deferLater, react
 import voxray
 from voxray.errors import VoxrayError
 from voxray.simulator import report, story
-from voxray.simulator.caller import CallResult
 from voxray.simulator.client import DEFAULT_ACCOUNT_SID, Target
 from voxray.simulator.daemon import Daemon, DaemonFailed, Event, environment, free_port
 from voxray.simulator.engines import Engines
 from voxray.simulator.measure import Turn
 from voxray.simulator.rest import Switchboard, listen
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import BadScript, Do
 from voxray.simulator.session import Judged, Plan, prepared, run
 

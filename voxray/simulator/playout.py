@@ -33,10 +33,11 @@ class Heard:
 
 
 class Playout:
-    """One call's buffer. `started` is the moment that is sample 0."""
+    """One call's buffer. `started` is sample 0's moment; `marks_survive` a clear on some carriers."""
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, *, marks_survive: bool = True) -> None:
         self._started = started
+        self._marks_survive = marks_survive
         self._buffer = bytearray()
         self._position = 0  # samples heard since the start, silence included
         self._dry_since: int | None = None
@@ -81,12 +82,16 @@ class Playout:
         self._collect_marks()
 
     def clear(self, now: float) -> float:
-        """Drops what has not been played; every pending mark falls due. Returns the seconds dropped."""
+        """Drops what has not been played; every pending mark falls due, or is lost. Returns the seconds
+        dropped.
+        """
         self.advance(now)
         dropped = len(self._buffer)
         self.dropped += dropped
         self._buffer.clear()
         self._dry_since = None
+        if not self._marks_survive:
+            self._marks.clear()
         self._collect_marks()
         return dropped / RATE_HZ
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from voxray.simulator import g711
-from voxray.simulator.caller import CallResult
 from voxray.simulator.measure import Turn
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import Do
 
 ENDINGS = {
@@ -164,8 +164,10 @@ def call_json(result: CallResult, failures: Sequence[str]) -> dict[str, Any]:
         "clears": result.clears,
         "marks_set": result.marks_set,
         "marks_echoed": result.marks_echoed,
+        "agent_keys": result.agent_keys,
         "worst_tick_ms": round(result.worst_tick_ms, 1),
         "faults": result.faults,
+        "warnings": result.warnings,
         "turns": [turn_json(turn) for turn in result.turns],
     }
 

@@ -12,16 +12,19 @@ from twisted.internet.defer import Deferred
 
 from voxray.errors import VoxrayError
 from voxray.simulator import checks
-from voxray.simulator.caller import CallResult, Noise, SimulatedCall
+from voxray.simulator.caller import SimulatedCall
 from voxray.simulator.client import DialFailed, Target, new_ids, place_call
 from voxray.simulator.engines import Engines
+from voxray.simulator.line import Noise
 from voxray.simulator.listen import transcribe_turns
 from voxray.simulator.measure import Turn
 from voxray.simulator.rest import Switchboard
+from voxray.simulator.result import CallResult
 from voxray.simulator.script import SPOKEN, Patience, Script
 from voxray.simulator.twiml import BadAnswer
 from voxray.simulator.voice import line_noise, prepare
 from voxray.simulator.webhook import WebhookFailed
+from voxray.simulator.wires.vocabulary import Quirks
 
 
 class Listener(Protocol):
@@ -50,6 +53,7 @@ class Plan:
     noise_dbfs: float | None = -65.0  # None: digital silence
     transcribe: bool = True
     max_latency_ms: float = 0.0
+    quirks: Quirks = field(default_factory=Quirks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,14 @@ async def _one(
         later: Deferred[None] = Deferred()
         reactor.callLater(delay_secs, later.callback, None)
         await later
+    target = plan.target
+    ids = new_ids(target.account_sid, target.carrier)
     call = SimulatedCall(
         reactor,
-        new_ids(plan.target.account_sid),
+        ids,
         plan.script,
+        wire=target.side.wire(ids, target.numbers, plan.quirks),
+        quirks=plan.quirks,
         patience=plan.patience,
         noise=Noise(noise),
         max_secs=plan.max_secs,
@@ -111,7 +119,7 @@ async def _one(
         on_turn=lambda turn: listener.turn(number + 1, turn),
     )
     try:
-        result = await place_call(reactor, plan.target, call, switchboard)
+        result = await place_call(reactor, target, call, switchboard)
     except (DialFailed, WebhookFailed, BadAnswer) as error:
         return str(error)
     listener.ended(number + 1, result)

@@ -1,5 +1,7 @@
 """Reads the answer to the webhook: TwiML that connects the call to a media stream, or a clear refusal.
 
+What the other carriers' documents have in common with it is here too; the rest is in `answers`.
+
 The server under test may be anybody's, so the document is bounded and a DOCTYPE is refused before its
 entities are read. Rules from Twilio's `<Stream>` page: an absolute `wss` url without a query string (Twilio
 drops it, and the handshake then fails with 31920); parameter names and values of at most 500 characters.
@@ -8,7 +10,7 @@ drops it, and the handshake then fails with 31920); parameter names and values o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
@@ -27,6 +29,7 @@ class StreamAnswer:
     url: str
     parameters: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)  # what else is said of the stream
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -37,15 +40,24 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 
 def parse_answer(body: bytes) -> StreamAnswer:
-    """`body` is the whole answer. Raises BadAnswer and nothing else."""
-    if len(body) > MAX_DOCUMENT_BYTES:
-        raise BadAnswer(f"the answer has {len(body)} bytes; TwiML has at most {MAX_DOCUMENT_BYTES}")
+    """`body` is the whole answer, Twilio's TwiML. Raises BadAnswer and nothing else."""
+    stream = connected_stream(response(body))
+    url, warnings = checked_url(stream.get("url", "").strip(), query_dropped=True)
+    return StreamAnswer(url, parameters(stream), warnings, dict(stream.attrib))
+
+
+def response(body: bytes) -> ElementTree.Element:
+    """The `<Response>` that an XML answer is."""
+    check_size(body)
     root = _parsed(body)
     if root.tag != "Response":
         raise BadAnswer(f"the answer's root is <{root.tag:.40}>, not <Response>")
-    stream = _stream(root)
-    url, warnings = _checked_url(stream.get("url", "").strip())
-    return StreamAnswer(url=url, parameters=_parameters(stream), warnings=warnings)
+    return root
+
+
+def check_size(body: bytes) -> None:
+    if len(body) > MAX_DOCUMENT_BYTES:
+        raise BadAnswer(f"the answer has {len(body)} bytes; at most {MAX_DOCUMENT_BYTES} are read")
 
 
 def _parsed(body: bytes) -> ElementTree.Element:
@@ -60,18 +72,24 @@ def _parsed(body: bytes) -> ElementTree.Element:
     return root
 
 
-def _stream(root: ElementTree.Element) -> ElementTree.Element:
+def connected_stream(root: ElementTree.Element) -> ElementTree.Element:
+    """TwiML's and TeXML's `<Connect><Stream>`."""
     connect = root.find("Connect")
     stream = connect.find("Stream") if connect is not None else None
     if stream is not None:
         return stream
     if root.find("Start/Stream") is not None:
         raise BadAnswer("<Start><Stream> is one-way: the agent would not be heard; use <Connect><Stream>")
-    verbs = ", ".join(f"<{child.tag:.40}>" for child in list(root)[:8]) or "nothing"
-    raise BadAnswer(f"the answer has no <Connect><Stream>; it says {verbs}")
+    raise BadAnswer(f"the answer has no <Connect><Stream>; it says {verbs(root)}")
 
 
-def _checked_url(url: str) -> tuple[str, tuple[str, ...]]:
+def verbs(root: ElementTree.Element) -> str:
+    """What the answer does, for people."""
+    return ", ".join(f"<{child.tag:.40}>" for child in list(root)[:8]) or "nothing"
+
+
+def checked_url(url: str, *, query_dropped: bool = False) -> tuple[str, tuple[str, ...]]:
+    """The stream's URL as it is, with warnings. Raises BadAnswer."""
     if not url:
         raise BadAnswer("<Stream> has no url")
     try:
@@ -83,22 +101,25 @@ def _checked_url(url: str) -> tuple[str, tuple[str, ...]]:
         raise BadAnswer(f"<Stream> url must begin with wss://, not {url!r:.200}")
     if not host:
         raise BadAnswer(f"<Stream> url {url!r:.200} names no host")
-    if parts.query or parts.fragment:
+    if query_dropped and parts.query:
         raise BadAnswer(f"<Stream> url {url!r:.200} has a query string, which Twilio drops; use <Parameter>")
+    if parts.fragment:
+        raise BadAnswer(f"<Stream> url {url!r:.200} has a fragment, which no WebSocket URL may")
     if not url.isascii() or any(character.isspace() or ord(character) < 32 for character in url):
         raise BadAnswer(f"<Stream> url {url!r:.200} has characters that do not belong in a URL")
     if parts.scheme == "ws":
-        return url, ("the <Stream> url is ws://: Twilio itself takes only wss://",)
+        return url, ("the <Stream> url is ws://: carriers take only wss://",)
     return url, ()
 
 
-def _parameters(stream: ElementTree.Element) -> dict[str, str]:
-    parameters: dict[str, str] = {}
+def parameters(stream: ElementTree.Element) -> dict[str, str]:
+    """The `<Parameter>`s of a stream. Raises BadAnswer."""
+    found: dict[str, str] = {}
     for child in stream.findall("Parameter"):
         name, value = child.get("name", ""), child.get("value", "")
         if not name:
             raise BadAnswer("a <Parameter> has no name")
         if len(name) > MAX_PARAMETER_CHARS or len(value) > MAX_PARAMETER_CHARS:
             raise BadAnswer(f"<Parameter> {name!r:.40} is longer than {MAX_PARAMETER_CHARS} characters")
-        parameters[name] = value
-    return parameters
+        found[name] = value
+    return found

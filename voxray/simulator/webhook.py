@@ -1,8 +1,8 @@
-"""The carrier's HTTP request when a call comes in, and its signature.
+"""The carrier's HTTP request when a call comes in, and Twilio's signature of it.
 
-The signature is Twilio's: HMAC-SHA1 over the URL as dialled, followed by the sorted, decoded form
-parameters; the media socket's upgrade is signed too, over its `wss://` URL alone. Without an auth token
-nothing is signed.
+The signature is HMAC-SHA1 over the URL as dialled, followed by the sorted, decoded form parameters; the
+media socket's upgrade is signed too, over its `wss://` URL alone. Without an auth token nothing is signed;
+the other carriers' requests are not signed yet.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from zope.interface import implementer
 from voxray.simulator.twiml import MAX_DOCUMENT_BYTES
 
 WEBHOOK_TIMEOUT_SECS = 15.0  # Twilio's
+
+
+def with_query(url: str, fields: Mapping[str, str]) -> str:
+    """The URL of a GET with these parameters."""
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(fields)}" if fields else url
 
 
 class WebhookFailed(Exception):
@@ -64,7 +69,7 @@ class _Form:
 
 
 class _Collector(Protocol):
-    """Reads an answer up to what TwiML may have, and no further."""
+    """Reads an answer up to what an answer may have, and no further."""
 
     def __init__(self, done: Deferred[bytes]) -> None:
         self._done = done
@@ -89,17 +94,31 @@ async def post_webhook(
     timeout_secs: float = WEBHOOK_TIMEOUT_SECS,
 ) -> bytes:
     """Posts the form as Twilio does; the body of a 200 answer. Raises WebhookFailed."""
-    headers = Headers(
-        {
-            "Content-Type": ["application/x-www-form-urlencoded; charset=UTF-8"],
-            "User-Agent": ["TwilioProxy/1.1 (voxray-dial)"],
-            "Accept": ["*/*"],
-        }
-    )
-    if auth_token:
-        headers.addRawHeader("X-Twilio-Signature", signature(auth_token, signed_as, form))
+    headers = {"X-Twilio-Signature": signature(auth_token, signed_as, form)} if auth_token else {}
+    return await ask_webhook(reactor, "POST", url, form, headers, timeout_secs)
+
+
+async def ask_webhook(
+    reactor: Any,
+    method: str,
+    url: str,
+    fields: Mapping[str, str],
+    headers: Mapping[str, str],
+    timeout_secs: float = WEBHOOK_TIMEOUT_SECS,
+) -> bytes:
+    """A carrier's request: a form by POST, the same names in the query by GET. The body of a 200 answer.
+    Raises WebhookFailed.
+    """
+    sent = Headers({"Accept": ["*/*"]})
+    for name, value in headers.items():
+        sent.setRawHeaders(name, [value])
+    form: _Form | None = None
+    if method == "POST":
+        sent.setRawHeaders("Content-Type", ["application/x-www-form-urlencoded; charset=UTF-8"])
+        form = _Form(urlencode(fields).encode("ascii"))
     agent = Agent(reactor, connectTimeout=WEBHOOK_TIMEOUT_SECS)
-    asked = agent.request(b"POST", url.encode("ascii"), headers, _Form(urlencode(form).encode("ascii")))
+    asked_url = url if form else with_query(url, fields)
+    asked = agent.request(method.encode("ascii"), asked_url.encode("ascii"), sent, form)
     try:
         response = await asked.addTimeout(timeout_secs, reactor)
         body = await _body(response).addTimeout(timeout_secs, reactor)

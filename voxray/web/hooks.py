@@ -57,24 +57,36 @@ class Hooks:
         """The status page; with a CallSid, the webhook of a number set to fetch by GET."""
         _, _, query = request.uri.partition(b"?")
         form = _fields(query)
-        if form.get("CallSid"):
+        if self._carrier.incoming(form).call_sid:
             return self._answer(request, form)
         return success(request, {"status": f"Bot started with {self._carrier.name}"})
 
     def _answer(self, request: Any, form: Mapping[str, str]) -> bytes:
+        call = self._carrier.incoming(form)
+        if call.over is not None:  # neither a new call nor a stream for a dead one
+            return self._document(request, call.over)
         if self._admission.draining():
             request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
             return failure(request, 503, "Service unavailable")
         host = public_host(self._proxy_host, request.requestHeaders.getRawHeaders(b"host", []))
         if host is None:
             return failure(request, 400, "Bad Host header")
-        request.setHeader(b"Content-Type", b"application/xml")
         if not self._admission.room():
-            self._log.warn("webhook: no room for another call, answered busy")
-            return self._carrier.busy()
-        call = self._carrier.incoming(form)
+            return self._busy(request)
         self._announce(call)
-        return self._carrier.answer(stream_url(host), _numbers(call))
+        return self._document(request, self._carrier.answer(stream_url(host), _numbers(call)))
+
+    def _document(self, request: Any, document: bytes) -> bytes:
+        request.setHeader(b"Content-Type", self._carrier.content_type.encode("ascii"))
+        return document
+
+    def _busy(self, request: Any) -> bytes:
+        self._log.warn("webhook: no room for another call, answered busy")
+        document = self._carrier.busy()
+        if document is None:
+            request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
+            return failure(request, 503, "Service unavailable")
+        return self._document(request, document)
 
     def _announce(self, call: IncomingCall) -> None:
         """Warming up is a favour: its failure must not cost the call its answer."""

@@ -101,14 +101,14 @@ class MediaProtocol(FastTextProtocol):
                 return
             self._heard(self._serializer.decode(payload))
         except BadMessage as problem:
-            self._bad(problem.reason)
+            self._bad(problem)
         except Exception:  # noqa: BLE001
             self.crashed()
 
     def binary_received(self, payload: bytes) -> None:
         self._conduct.spent += 1
         if not self._why:
-            self._bad("binary")
+            self._bad(BadMessage("binary"))
 
     def onPing(self, payload: bytes) -> None:
         self._conduct.spent += 1
@@ -145,7 +145,7 @@ class MediaProtocol(FastTextProtocol):
         elif type(frame) is Audio:
             call.receive(frame)
         elif isinstance(frame, Ignored):
-            self._ignored(frame.reason)
+            self._ignored(frame.reason, frame.complaint)
         elif isinstance(frame, StreamStarted):
             self._started_again(frame)
         elif isinstance(frame, StreamStopped):
@@ -159,7 +159,7 @@ class MediaProtocol(FastTextProtocol):
             self._start(frame)
             return
         if isinstance(frame, Ignored):
-            self._ignored(frame.reason)
+            self._ignored(frame.reason, frame.complaint)
         elif not isinstance(frame, Connected):
             self._ignored("before_start")
         self._count_before_start()
@@ -172,6 +172,7 @@ class MediaProtocol(FastTextProtocol):
     def _start(self, started: StreamStarted) -> None:
         assert self._outbound is not None
         self._stream_sid = started.stream_sid
+        self._outbound.carry(started.wire.spoken)
         self._call = self.factory.open_call(started, self._outbound)
         if self._call is None:
             self.end(TRY_LATER, "refused", "no room for this call")
@@ -181,21 +182,28 @@ class MediaProtocol(FastTextProtocol):
         if started.stream_sid != self._stream_sid:
             self.end(POLICY, "policy", "a second stream on one socket")
 
-    def _ignored(self, reason: str) -> None:
+    def _ignored(self, reason: str, complaint: bool = False) -> None:
         self.factory.recorder.message_ignored(reason)
-        if self._conduct.first(reason):
-            self._log.debug(
-                "call {call_id}: ignored: {reason}", call_id=self._name(self._call), reason=reason
-            )
+        if not self._conduct.first(reason):
+            return
+        name = self._name(self._call)
+        if complaint:
+            self._log.warn("call {call_id}: the carrier complains: {reason}", call_id=name, reason=reason)
+        else:
+            self._log.debug("call {call_id}: ignored: {reason}", call_id=name, reason=reason)
 
-    def _bad(self, reason: str) -> None:
+    def _bad(self, problem: BadMessage) -> None:
+        reason = problem.reason
         self.factory.recorder.message_bad(reason)
         if self._conduct.first(reason):
             self._log.warn(
-                "call {call_id}: bad message: {reason}", call_id=self._name(self._call), reason=reason
+                "call {call_id}: bad message: {problem}",
+                call_id=self._name(self._call),
+                reason=reason,
+                problem=str(problem),
             )
         if reason == "unsupported_media":
-            self.end(UNSUPPORTED, "policy", "only audio/x-mulaw at 8000 Hz is understood")
+            self.end(UNSUPPORTED, "policy", problem.detail or "the codec is not understood")
         elif self._conduct.bad():
             self.end(POLICY, "policy", "too many bad messages")
         elif self._call is None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from voxray.frames import ULAW_8K, MediaFormat
 from voxray.interfaces import Serializer
 
 UNSENT_BYTES = 16_384  # a second of u-law in Twilio's JSON is 50 messages of about 310 bytes
@@ -48,6 +49,7 @@ class Outbound:
         self._paused = False
         self._paused_secs = 0.0
         self._utterance_cut = False
+        self._descriptor: Any = None
 
     def attach(self, transport: Any, send_buffer_bytes: int) -> None:
         """Takes the transport from the HTTP channel that accepted it."""
@@ -55,8 +57,14 @@ class Outbound:
         with suppress(AttributeError, OSError):  # not a TCP socket
             descriptor.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
         descriptor.bufferSize = UNSENT_BYTES
+        self._descriptor = descriptor
         transport.unregisterProducer()
         transport.registerProducer(self, True)
+
+    def carry(self, media_format: MediaFormat) -> None:
+        """What will be sent, now that it is known: linear PCM is more bytes to the second."""
+        seconds_of_ulaw = max(1.0, media_format.bytes_per_ms / ULAW_8K.bytes_per_ms)
+        self._descriptor.bufferSize = round(UNSENT_BYTES * seconds_of_ulaw)
 
     def stuck(self, elapsed_secs: float) -> bool:
         """To be asked at every tick; whether nothing more can be hoped for of this peer."""

@@ -8,55 +8,35 @@ message. Source: Twilio's "Media Streams - WebSocket messages".
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+
+from voxray.simulator.wires.vocabulary import (
+    AgentMessage,
+    ClearAudio,
+    PlayAudio,
+    SetMark,
+    Wire,
+    WireFault,
+    base64_text,
+    decoded,
+    loaded,
+    member,
+    text,
+)
 
 BINARY_MESSAGE = 31950
 BAD_MESSAGE = 31951
+_WARNING = "Twilio warning"
 
 
-@dataclass(frozen=True, slots=True)
-class PlayAudio:
-    """The agent's voice: raw mu-law at 8 kHz."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SetMark:
-    """Echo this name when everything before it was played."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClearAudio:
-    """Drop what is buffered."""
-
-
-AgentMessage: TypeAlias = PlayAudio | SetMark | ClearAudio
-
-
-class WireFault(Exception):
-    """The agent sent something Twilio would refuse; `code` is the number in Twilio's debugger."""
-
-    def __init__(self, code: int, detail: str) -> None:
-        super().__init__(f"{detail} (Twilio warning {code})")
-        self.code = code
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    return json.dumps(message, separators=(",", ":"))
-
-
-class CallerWire:
+class CallerWire(Wire):
     """The messages of one call, in order; each method returns the text to send."""
 
+    source = _WARNING
+    binary_code = BINARY_MESSAGE
+
     def __init__(self, *, account_sid: str, call_sid: str, stream_sid: str) -> None:
+        super().__init__()
         self.account_sid = account_sid
         self.call_sid = call_sid
         self.stream_sid = stream_sid
@@ -67,8 +47,20 @@ class CallerWire:
         self._sequence += 1
         return str(self._sequence)
 
+    def opening(self, parameters: Mapping[str, str]) -> list[str]:
+        return [self.connected(), self.start(parameters)]
+
+    def voice(self, mulaw: bytes, timestamp_ms: int) -> list[str]:
+        return [self.media(mulaw, timestamp_ms)]
+
+    def ended(self) -> list[str]:
+        return [self.stop()]
+
+    def read(self, message: bytes, now: float) -> AgentMessage:
+        return parse(message, self.stream_sid)
+
     def connected(self) -> str:
-        return _text({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+        return text({"event": "connected", "protocol": "Call", "version": "1.0.0"})
 
     def start(self, parameters: Mapping[str, str]) -> str:
         """`parameters` are the `<Parameter>`s of the answer."""
@@ -80,7 +72,7 @@ class CallerWire:
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
             "customParameters": dict(parameters),
         }
-        return _text(
+        return text(
             {
                 "event": "start",
                 "sequenceNumber": self._next(),
@@ -92,15 +84,14 @@ class CallerWire:
     def media(self, payload: bytes, timestamp_ms: int) -> str:
         """One packet of the caller's voice; built by hand, as it is sent 50 times a second."""
         self._chunk += 1
-        encoded = base64.b64encode(payload).decode("ascii")
         return (
             f'{{"event":"media","sequenceNumber":"{self._next()}","media":{{"track":"inbound",'
-            f'"chunk":"{self._chunk}","timestamp":"{timestamp_ms}","payload":"{encoded}"}},'
+            f'"chunk":"{self._chunk}","timestamp":"{timestamp_ms}","payload":"{base64_text(payload)}"}},'
             f'"streamSid":"{self.stream_sid}"}}'
         )
 
-    def dtmf(self, digit: str) -> str:
-        return _text(
+    def dtmf(self, digit: str, timestamp_ms: int = 0) -> str:
+        return text(
             {
                 "event": "dtmf",
                 "streamSid": self.stream_sid,
@@ -110,7 +101,7 @@ class CallerWire:
         )
 
     def mark(self, name: str) -> str:
-        return _text(
+        return text(
             {
                 "event": "mark",
                 "sequenceNumber": self._next(),
@@ -120,7 +111,7 @@ class CallerWire:
         )
 
     def stop(self) -> str:
-        return _text(
+        return text(
             {
                 "event": "stop",
                 "sequenceNumber": self._next(),
@@ -132,36 +123,35 @@ class CallerWire:
 
 def parse(message: bytes, stream_sid: str) -> AgentMessage:
     """Reads one text message of the agent's. Raises WireFault and nothing else."""
-    try:
-        found = json.loads(message)
-    except (ValueError, RecursionError):
-        raise WireFault(BAD_MESSAGE, "not JSON") from None
-    if not isinstance(found, dict):
-        raise WireFault(BAD_MESSAGE, "not a JSON object")
+    found = loaded(message)
+    if isinstance(found, str):
+        raise _fault(found)
     event = found.get("event")
     if event not in ("media", "mark", "clear"):
-        raise WireFault(BAD_MESSAGE, f"unknown event {event!r:.40}")
+        raise _fault(f"unknown event {event!r:.40}")
     if found.get("streamSid") != stream_sid:
-        raise WireFault(BAD_MESSAGE, f"{event}: streamSid is missing or not this stream's")
+        raise _fault(f"{event}: streamSid is missing or not this stream's")
     if event == "media":
-        return PlayAudio(_payload(found.get("media")))
+        return PlayAudio(_payload(member(found, "media", "payload")))
     if event == "mark":
-        return SetMark(_name(found.get("mark")))
+        return SetMark(_name(member(found, "mark", "name")))
     return ClearAudio()
 
 
-def _payload(media: object) -> bytes:
-    payload = media.get("payload") if isinstance(media, dict) else None
-    if not isinstance(payload, str):
-        raise WireFault(BAD_MESSAGE, "media: no media.payload")
-    try:
-        return base64.b64decode(payload, validate=True)
-    except (binascii.Error, ValueError):
-        raise WireFault(BAD_MESSAGE, "media: payload is not base64") from None
+def _fault(detail: str) -> WireFault:
+    return WireFault(BAD_MESSAGE, detail, _WARNING)
 
 
-def _name(mark: object) -> str:
-    name = mark.get("name") if isinstance(mark, dict) else None
-    if not isinstance(name, str):
-        raise WireFault(BAD_MESSAGE, "mark: no mark.name")
+def _payload(payload: str | None) -> bytes:
+    if payload is None:
+        raise _fault("media: no media.payload")
+    audio = decoded(payload)
+    if audio is None:
+        raise _fault("media: payload is not base64")
+    return audio
+
+
+def _name(name: str | None) -> str:
+    if name is None:
+        raise _fault("mark: no mark.name")
     return name

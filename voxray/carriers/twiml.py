@@ -1,0 +1,47 @@
+"""TwiML, which Telnyx copied as TeXML: the webhook's fields and the answer's verbs. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from xml.etree import ElementTree as ET
+
+from voxray.carriers.xml import clean, document
+from voxray.frames import IncomingCall
+
+_MAX_PARAMETER_CHARS = 500  # Twilio cuts there, or drops the stream
+_MAX_NUMBER_CHARS = 256
+
+
+def incoming(form: Mapping[str, str], call_sid: re.Pattern[str]) -> IncomingCall:
+    """The webhook's call; an id that is not matched whole by `call_sid` is as good as absent."""
+    sid = form.get("CallSid", "")
+    return IncomingCall(
+        call_sid=sid if call_sid.fullmatch(sid) else "",
+        from_number=form.get("From", "")[:_MAX_NUMBER_CHARS],
+        to_number=form.get("To", "")[:_MAX_NUMBER_CHARS],
+    )
+
+
+def connect_stream(url: str, parameters: Mapping[str, str], attributes: Mapping[str, str]) -> bytes:
+    """`<Connect><Stream>`: the only form whose audio goes both ways. Nothing after it, by design:
+
+    verbs that follow run when we close the socket, and a `<Pause>` there once left callers on a silent
+    line.
+    """
+    response = ET.Element("Response")
+    stream = ET.SubElement(ET.SubElement(response, "Connect"), "Stream", {"url": clean(url), **attributes})
+    for name, value in parameters.items():
+        ET.SubElement(stream, "Parameter", name=_short(name), value=_short(value))
+    return document(response)
+
+
+def reject_busy() -> bytes:
+    """As the first verb this refuses the call unanswered, and unbilled."""
+    response = ET.Element("Response")
+    ET.SubElement(response, "Reject", reason="busy")
+    return document(response)
+
+
+def _short(text: str) -> str:
+    return clean(text)[:_MAX_PARAMETER_CHARS]
