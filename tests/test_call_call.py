@@ -293,6 +293,22 @@ class CallTests(SynchronousTestCase):
         self.assertIn("clear", sink.kinds()[before:])
         self.assertEqual(sink.kinds()[-1], "clear")
 
+    def test_keys_before_words(self) -> None:
+        """Digits without a # go with what is said after them, and do not cut in later."""
+        line = self.line(
+            [TextDelta("Thank you. Goodbye."), EndCall("agent")], control=(control := FakeControl())
+        )
+        call, _ = line.dial()
+        line.silence(call, 1.0)
+        for digit in "555":
+            call.receive(Dtmf(digit))
+        line.hear(call, human("dickens-wisdom"))
+        line.silence(call, 0.8)
+        line.stt.answer("That is all.")
+        line.silence(call, 3.0)
+        self.assertEqual(line.llm.asked[0][-1].text, "DTMF: 555. That is all.")
+        self.assertEqual(len(control.hung_up), 1)
+
     def test_somebody_in_the_room(self) -> None:
         """A voice that would stop the agent does not, once the caller is known to be much louder."""
         for known, stopped in ((False, True), (True, False)):

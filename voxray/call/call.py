@@ -79,7 +79,7 @@ class Call:
             pacing=exchange.pacing,
             wake=lambda: exchange.beat.join(self._beat),
             rest=lambda: exchange.beat.leave(self._beat),
-            audible=self._audible,
+            audible=lambda now: self._dialogue.audible(now),
         )
         self._mouth = Mouth(self._pacer, wire.spoken, clock)
         self._ending = Ending(
@@ -102,6 +102,7 @@ class Call:
             finish=self.finish,
             report=self._report,
             hint=lambda text: self._ear.hint(text),
+            pending_keys=self._keypad.take,
         )
         self._ear = Ear(
             wire=wire.heard,
@@ -150,7 +151,7 @@ class Call:
             self._crashed()
 
     def _elapsed(self, now: float) -> None:
-        if entry := self._keypad.elapsed(now):
+        if not self._dialogue.callers_turn and (entry := self._keypad.elapsed(now)):
             self._dialogue.keys(entry)
         self._ear.elapsed(now)
         self._dialogue.elapsed(now)
@@ -227,9 +228,6 @@ class Call:
         self.log.failure("call {call_id}: a fault of ours; this call ends", call_id=self.call_id)
         self._reason = self._reason or "error"
         self.abort(1011, "internal error")
-
-    def _audible(self, now: float) -> None:
-        self._dialogue.audible(now)
 
     def _report(self, turn: TurnReport) -> None:
         """One exchange is over: metrics always, words only where the owner asked for them."""

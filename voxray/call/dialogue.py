@@ -60,12 +60,16 @@ class Dialogue:
         finish: Callable[[str], None],
         report: Callable[[TurnReport], None],
         hint: Callable[[str], None],
+        pending_keys: Callable[[], str] = lambda: "",
     ) -> None:
-        """`finish(reason)` ends the call; `hint(text)` tells the endpointer what an early transcript says."""
+        """`finish(reason)` ends the call; `hint(text)` tells the endpointer what an early transcript says.
+
+        `pending_keys()` takes the keys pressed and not yet entered: they go with what is said next.
+        """
         self._mouth, self._conversation = mouth, conversation
         self._agent, self._turns = agent, turns
         self._clock, self._metrics = clock, metrics
-        self._finish, self._report = finish, report
+        self._finish, self._report, self._pending_keys = finish, report, pending_keys
         self._answering = Answering(
             pipeline=pipeline,
             mouth=mouth,
@@ -111,6 +115,11 @@ class Dialogue:
         if not self._over:
             self._cut = None
             self._answer(DTMF_NOTE.format(digits=digits), TurnTimes())
+
+    @property
+    def callers_turn(self) -> bool:
+        """The caller is speaking, or pausing for breath."""
+        return self._callers_turn
 
     def stop(self) -> None:
         """The call is over: cancel everything."""
@@ -200,6 +209,8 @@ class Dialogue:
             self._mouth.release()
             return
         if text:
+            if keys := self._pending_keys():
+                text = f"{DTMF_NOTE.format(digits=keys)}. {text}"
             self._answer(text, times)
 
     def _not_understood(self) -> None:

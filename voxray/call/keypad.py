@@ -17,16 +17,17 @@ class Keypad:
         """One key. Returns the entry that it completes, without the `#`."""
         self._last = now
         if digit == "#":
-            return self._take() or None
+            return self.take() or None
         self._digits += digit
-        return self._take() if len(self._digits) >= MAX_DIGITS else None
+        return self.take() if len(self._digits) >= MAX_DIGITS else None
 
     def elapsed(self, now: float) -> str | None:
         """Called now and then: returns the entry that the pause completed."""
         if self._digits and now - self._last >= PAUSE_SECS:
-            return self._take()
+            return self.take()
         return None
 
-    def _take(self) -> str:
+    def take(self) -> str:
+        """What was pressed so far, entered or not."""
         digits, self._digits = self._digits, ""
         return digits
