@@ -118,8 +118,8 @@ class Dialogue:
 
     @property
     def callers_turn(self) -> bool:
-        """The caller is speaking, or pausing for breath."""
-        return self._callers_turn
+        """The caller is speaking, pausing for breath, or being understood."""
+        return self._callers_turn or self._hearing.busy
 
     def stop(self) -> None:
         """The call is over: cancel everything."""
@@ -130,7 +130,7 @@ class Dialogue:
 
     def elapsed(self, now: float) -> None:
         """Called about twice a second: false interruptions and idle callers."""
-        if self._over or self._leaving or self._callers_turn or self._hearing.busy:
+        if self._over or self._leaving or self.callers_turn:
             return
         if self._cut is not None and now - self._cut.at > RESUME_AFTER_SECS:
             self._resume()
