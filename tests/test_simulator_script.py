@@ -281,7 +281,21 @@ class StoryTests(SynchronousTestCase):
         self.event(told, "Thank you, goodbye")
         self.say(told, "Juliet.")
         self.assertEqual(len(told.misheard()), 2)
-        self.assertIn("nothing was heard", told.misheard()[1])
+        self.assertIn("nothing was heard", told.misheard()[0])
+
+    def test_one_line_may_be_misheard(self) -> None:
+        """Recognisers err: one line of nonsense is let pass, two are not; another recording's words never."""
+        told = story.Story(known=["They have been carried away by monkeys.", "Charlie."])
+        self.say(told, "If this is correct.")
+        self.event(told, "If Mrs. Carrad.")
+        self.assertEqual(told.misheard(), [])
+        self.say(told, "Victor.")
+        self.event(told, "Really, add.")
+        self.assertEqual(len(told.misheard()), 2)
+        swapped = story.Story(known=["They have been carried away by monkeys.", "Charlie."])
+        self.say(swapped, "Victor.")
+        self.event(swapped, "Charlie!")
+        self.assertEqual(len(swapped.misheard()), 1)
 
     def test_every_pair_of_demo_lines_differs(self) -> None:
         """Swapping any two lines of the demo is noticed."""
@@ -315,12 +329,12 @@ class StoryTests(SynchronousTestCase):
         """Recordings are used where they are, with their own words; the local voice says the rest."""
         folder = Path(self.mktemp())
         folder.mkdir()
-        (folder / "juliet.wav").write_bytes(b"")
+        (folder / "victor.wav").write_bytes(b"")
         (folder / "callers.json").write_text(
-            json.dumps({"recordings": [{"id": "juliet", "text": "Juliet, please."}]})
+            json.dumps({"recordings": [{"id": "victor", "text": "Victor, please."}]})
         )
         steps = story.script(folder).steps
         self.assertEqual(sum(bool(step.file) for step in steps), 1)
-        self.assertEqual(steps[2].text, "Juliet, please.")
+        self.assertEqual(steps[2].text, "Victor, please.")
         self.assertEqual(steps[4].do, Do.BARGE_IN)
         self.assertTrue(story.script(folder).expect_hang_up)

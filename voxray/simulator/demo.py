@@ -34,6 +34,7 @@ from voxray.simulator.session import Judged, Plan, prepared, run
 
 MAX_SECS = 180.0
 PACKAGE = Path(voxray.__file__).resolve().parent
+CALLERS = PACKAGE / "data" / "callers"
 
 
 class Stage:
@@ -41,7 +42,7 @@ class Stage:
 
     def __init__(self, stream: Any = None) -> None:
         self._stream = stream or sys.stdout
-        self.story = story.Story()
+        self.story = story.Story(known=story.transcripts(CALLERS))
         self._waited = 0
 
     def tell(self, text: str = "") -> None:
@@ -139,7 +140,7 @@ async def _call(
     reactor: Any, target: Target, engines: Engines, stage: Stage, switchboard: Switchboard, daemon: Daemon
 ) -> Judged:
     """One call; the daemon's death ends the wait for it."""
-    plan = Plan(target, story.script(PACKAGE / "data" / "callers"), max_secs=120.0, transcribe=False)
+    plan = Plan(target, story.script(CALLERS), max_secs=120.0, transcribe=False)
     plan = await prepared(plan, engines)
     recorded = sum(bool(step.file) for step in plan.script.steps)
     stage.tell(f"calling {target.url} with {recorded} recordings of {len(plan.script.steps)} lines")
