@@ -36,6 +36,12 @@ class WarmingTests(SynchronousTestCase):
         """One connection: the pool has it for all of them."""
         self.assertEqual(self.ring(1000, 0.0), 1)
 
+    def test_one_vendor_for_two_stages(self) -> None:
+        """It is looked up once: its connections serve both."""
+        other = Slow()
+        Warming([self.provider, other], self.clock).call_rings()
+        self.assertEqual((len(self.provider.waiting), len(other.waiting)), (0, 1))
+
     def test_a_vendor_that_hangs(self) -> None:
         """A few wait for it and no more; when one is through, the next may."""
         self.assertEqual(self.ring(100, GAP_SECS), MAX_AT_ONCE)

@@ -25,7 +25,8 @@ class Warming:
     log = Logger()
 
     def __init__(self, providers: Sequence[Provider], clock: IReactorTime) -> None:
-        self._providers = providers
+        # Stages of one vendor share its connections: one look serves them all.
+        self._providers = tuple({provider.name: provider for provider in providers}.values())
         self._clock = clock
         self._last = float("-inf")
         self._running: set[Deferred[None]] = set()
