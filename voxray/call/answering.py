@@ -1,6 +1,6 @@
 """The one answer at a time: a reply or a fixed phrase being made, spoken and heard; and its end.
 
-An answer ends in exactly one of three ways: heard to its end (`said`), cut (`cut` or `drop`), or failed
+An answer ends in exactly one of three ways: heard to its end (`said`), cut short (`cut`), or failed
 (`failed`). Cutting it cancels the stages, drops the queue, sends `clear` and bumps the generation, all in
 one reactor turn.
 """
@@ -76,7 +76,7 @@ class Answering:
     def apologise(self, text: str) -> None:
         """Something failed: says so without asking any vendor."""
         self._end_call = lambda: None
-        self._start(self._say_payload(text, self._phrases.get_or_beep(text)))
+        self._start(self._say_payload(text, self._phrases.get_or_beep(text), None))
 
     def cut(self) -> Cut:
         """Stops at once, whatever it was doing; the conversation gets what was heard."""
@@ -108,19 +108,19 @@ class Answering:
         await self._heard_out(feed.end_call)
 
     async def _say(self, text: str, then: EndCall | None) -> None:
-        payload = self._phrases.get(text)
-        if payload is not None:
-            self._mouth.say(text, payload)
-        elif text:
+        if (payload := self._phrases.get(text)) is not None:
+            await self._say_payload(text, payload, then)
+            return
+        if text:
             feed = SentenceFeed(self._clock)
             feed.put(text)
             feed.end()
             await self._pipeline.speak(feed, TurnTimes())
         await self._heard_out(then)
 
-    async def _say_payload(self, text: str, payload: bytes) -> None:
+    async def _say_payload(self, text: str, payload: bytes, then: EndCall | None) -> None:
         self._mouth.say(text, payload)
-        await self._heard_out(None)
+        await self._heard_out(then)
 
     async def _heard_out(self, end_call: EndCall | None) -> None:
         await self._mouth.played()

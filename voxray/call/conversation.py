@@ -32,14 +32,6 @@ class Conversation:
         """What the caller heard of the agent; nothing heard, nothing said."""
         self._add("assistant", text)
 
-    def note(self, text: str) -> None:
-        """Something the caller did without words, such as keys pressed."""
-        self._add("user", text)
-
-    def last_spoken(self) -> str:
-        """The agent's last words."""
-        return next((m.text for m in reversed(self._messages) if m.role == "assistant"), "")
-
     def __len__(self) -> int:
         return len(self._messages)
 

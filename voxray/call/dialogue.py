@@ -81,7 +81,6 @@ class Dialogue:
         )
         self._hearing = Hearing(
             pipeline=pipeline,
-            clock=clock,
             eager=turns.eager_transcription,
             understood=self._understood,
             not_understood=self._not_understood,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -39,14 +38,13 @@ class Hearing:
         self,
         *,
         pipeline: Pipeline,
-        clock: IReactorTime,
         eager: bool,
         understood: Callable[[str, TurnTimes], None],
         not_understood: Callable[[], None],
         hint: Callable[[str], None],
     ) -> None:
         """`understood(text, times)` for every turn ("": no words); `hint(text)` for early ones."""
-        self._pipeline, self._clock, self._eager = pipeline, clock, eager
+        self._pipeline, self._eager = pipeline, eager
         self._understood, self._not_understood, self._hint = understood, not_understood, hint
         self._running: set[Deferred[Any]] = set()
         self._lock = DeferredLock()

@@ -26,7 +26,6 @@ _EPSILON_SECS = 1e-4
 MAX_PLAYOUT_LAG_MS = 1000.0
 """A mark that comes back later than this says more about the network than about the loudspeaker."""
 
-
 MAX_PENDING_MARKS = 64
 """A carrier that never echoes marks costs no more memory than this."""
 
@@ -45,6 +44,7 @@ class PacerCounts:
 
 class Pacer:
     """One call's outbound audio.
+
     `wake` is called when there is something to pace, `rest` when there is not, `audible(now)` when the first
     packet of a reply is about to leave.
     """

@@ -174,12 +174,12 @@ class Pipeline:
                         m.tts_first.labels("tts", "success", tts.model).observe(now - begun)
                     mouth.add(speech)
                     await mouth.room()
-            mouth.end()
             if first:
                 raise ProviderError(tts.name, ErrorKind.BAD_ANSWER, "no audio for a sentence")
         except ProviderError as error:
-            mouth.end()
             m.tts_errors.labels(error.kind.value, "tts", tts.model).inc()
             m.tts_latency.labels("tts", "error", tts.model).observe(self._clock.seconds() - begun)
+            mouth.end()
             raise
+        mouth.end()
         m.tts_latency.labels("tts", "success", tts.model).observe(self._clock.seconds() - begun)

@@ -155,11 +155,6 @@ class Endpointer:
         """Between TurnStarted and TurnEnded."""
         return self._piece_ms is not None
 
-    @property
-    def wait_ms(self) -> float:
-        """The silence that would end the turn now."""
-        return self._wait_ms
-
     def feed(self, probability: float, level: float, start_ms: float, end_ms: float) -> tuple[TurnEvent, ...]:
         """One window, which lasted from `start_ms` to `end_ms` of media time."""
         event = self._gate.feed(probability, level, start_ms, end_ms)
