@@ -156,7 +156,24 @@ class EndCall:
     reason: str = "agent"
 
 
-ReplyEvent: TypeAlias = TextDelta | EndCall
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The model wants the caller connected to somebody else once what it said was heard.
+
+    `to` is a name of the configuration's `transfers`: a model may only call those.
+    """
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class PressKeys:
+    """The model wants keys pressed towards the other end: 0-9, *, #, A-D, `w` for a pause of half a second."""
+
+    digits: str
+
+
+ReplyEvent: TypeAlias = TextDelta | EndCall | Transfer | PressKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +194,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class CallInfo:
-    """Who is calling: ours and the carrier's ids, the numbers as the carrier wrote them."""
+    """Who is calling: ours and the carrier's ids, the numbers as the carrier wrote them.
+
+    `verified`: the carrier's id was learnt from a webhook whose signature was right, or from our own dial; only
+    then is the carrier's REST API asked anything about it.
+    """
 
     call_id: str
     call_sid: str = ""
@@ -186,6 +207,13 @@ class CallInfo:
     to_number: str = ""
     carrier: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
+    outbound: bool = False
+    verified: bool = False
+    account_sid: str = ""
+    body: Mapping[str, object] = field(
+        default_factory=dict
+    )  # what `POST /api/v1/calls` was given for the agent
+    max_secs: float = 0.0  # this call's own limit; 0: the configuration's
 
 
 @dataclass(frozen=True, slots=True)

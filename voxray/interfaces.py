@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -46,6 +47,9 @@ class Serializer(Protocol):
     def clear(self) -> bytes:
         """The message that drops what the carrier has buffered."""
 
+    def keys(self, digits: str) -> bytes | None:
+        """The message that presses keys towards the caller; None: this carrier has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
@@ -72,6 +76,9 @@ class MediaSink(Protocol):
     def send_mark(self, name: str) -> None: ...
 
     def send_clear(self) -> None: ...
+
+    def send_keys(self, digits: str) -> bool:
+        """Presses keys towards the caller; False: this carrier's wire has no message for it."""
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Starts the WebSocket close; `reason` at most 123 bytes."""
@@ -115,12 +122,109 @@ class AnswerDocuments(Protocol):
     def busy(self) -> bytes | None:
         """The document that turns the call away unanswered; None: say so with status 503."""
 
+    def hang_up(self) -> bytes | None:
+        """The document that ends an answered call; None: this carrier has none, say so with status 409."""
+
+    def connect(self, to: str) -> bytes | None:
+        """The document that connects the caller to the number `to`; None: this carrier has none."""
+
+
+class Ability(Enum):
+    """What a carrier's account can be asked for."""
+
+    HANG_UP = "hang_up"
+    TRANSFER = "transfer"
+    CLOSING_TRANSFERS = "closing_transfers"  # Exotel: what follows in its flow takes the call when we close
+    PRESS_KEYS = "press_keys"
+    DIAL = "dial"
+
+
+@dataclass(frozen=True, slots=True)
+class DialOrder:
+    """A call to be placed. Every URL is ours and public; each carrier takes those it needs."""
+
+    to: str
+    from_number: str
+    answer_url: str  # our webhook: what to do with the call, fetched once it is answered
+    stream_url: str  # our media socket, for carriers that are told of it at once
+    status_url: str  # told when the call is over, or was never answered
+    max_call_secs: float
+    ring_secs: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dialed:
+    """The carrier's answer. `call_sid` is empty where only the webhook or the stream will tell it."""
+
+    reference: str  # for `cancel`
+    call_sid: str = ""
+
 
 class CallControl(Protocol):
-    """The carrier's REST API, for one carrier account."""
+    """The carrier's REST API, for one carrier account. What is not among `abilities` is never asked.
+
+    Ids are checked for their shape before they get into a URL that carries the owner's credentials.
+    """
+
+    abilities: frozenset[Ability]
 
     async def hang_up(self, call_sid: str) -> None:
         """Ends the call; already ended counts as success. Raises CarrierError."""
+
+    async def transfer(self, call_sid: str, to: str, document_url: str) -> None:
+        """Connects the caller to `to`; our stream then stops, and the call is no more ours to end.
+
+        `document_url` is where a carrier that must be sent elsewhere finds `AnswerDocuments.connect(to)`.
+        Raises CarrierError, and then nothing has changed.
+        """
+
+    async def press_keys(self, call_sid: str, digits: str) -> None:
+        """Presses keys towards the caller. Raises CarrierError."""
+
+    async def dial(self, order: DialOrder) -> Dialed:
+        """Places a call. Raises CarrierError."""
+
+    async def cancel(self, reference: str) -> None:
+        """Gives up a call that was dialled and not answered; already over counts as success."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request as its signature has it. `url` is as the carrier dialled it: our public one, query included.
+
+    Header names are in lower case; a repeated header's values are joined by commas.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Proof(Enum):
+    """What a request's signature is worth; the values of the failures are metric labels."""
+
+    GENUINE = "genuine"
+    UNSIGNED = "unsigned"
+    FORGED = "forged"
+    STALE = "stale"
+
+
+class Authenticity(Protocol):
+    """How one carrier proves that a request is its own, given the secret it shares with us. Pure."""
+
+    signs_urls: bool
+    """The public URL is part of what is signed: without `proxy_host` nothing could match."""
+    signs_upgrades: bool
+    """The media socket's upgrade is signed too, surely enough to insist on it."""
+    advice: str
+    """For the log when a webhook comes unsigned: what to set at the carrier."""
+
+    def webhook(self, request: SignedRequest, now: float) -> Proof:
+        """`now` is the wall clock's, seconds since the epoch."""
+
+    def upgrade(self, request: SignedRequest, now: float) -> Proof:
+        """The same of a WebSocket upgrade, whose `url` is `wss://`."""
 
 
 # -- providers ---------------------------------------------------------------

@@ -114,6 +114,9 @@ class ExotelSerializer:
     def clear(self) -> bytes:
         return self._clear
 
+    def keys(self, digits: str) -> None:
+        """No message presses keys."""
+
 
 def _camel(document: Mapping[str, Any], start: Mapping[str, Any]) -> bool:
     """Whether the stream's id came as `streamSid`; where both levels have it, the message's own decides."""

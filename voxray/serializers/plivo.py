@@ -99,6 +99,9 @@ class PlivoSerializer:
     def clear(self) -> bytes:
         return self._clear
 
+    def keys(self, digits: str) -> bytes:
+        return b'{"event":"sendDTMF","dtmf":%b}' % dumps(digits)
+
 
 def _media_format(described: object) -> MediaFormat:
     """One of Plivo's three. Absent means what our answer document asks for; any other codec is refused.

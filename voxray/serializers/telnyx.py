@@ -143,6 +143,9 @@ class TelnyxSerializer:
     def clear(self) -> bytes:
         return b'{"event":"clear"}'
 
+    def keys(self, digits: str) -> None:
+        """No message presses keys."""
+
 
 def _swapped(payload: bytes) -> bytes:
     samples = array("H", payload)

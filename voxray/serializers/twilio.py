@@ -78,6 +78,9 @@ class TwilioSerializer:
     def clear(self) -> bytes:
         return self._clear
 
+    def keys(self, digits: str) -> None:
+        """No message presses keys."""
+
 
 def _media_format(described: object) -> MediaFormat:
     """u-law at 8 kHz is all Twilio has, so an absent description means that; another codec is refused."""

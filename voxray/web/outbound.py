@@ -98,6 +98,16 @@ class Outbound:
         except Exception:  # noqa: BLE001
             self._socket.crashed()
 
+    def send_keys(self, digits: str) -> bool:
+        try:
+            message = self._serializer.keys(digits)
+            if message is None:
+                return False
+            self._socket.send_text(message)
+        except Exception:  # noqa: BLE001
+            self._socket.crashed()
+        return True
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         self._socket.end(code, "hung_up", reason)
 
