@@ -168,7 +168,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class PressKeys:
-    """The model wants keys pressed towards the other end: 0-9, *, #, A-D, `w` for a pause of half a second."""
+    """The model wants keys pressed towards the other end: 0-9, *, #, A-D; `w` waits half a second."""
 
     digits: str
 
@@ -196,8 +196,8 @@ class Message:
 class CallInfo:
     """Who is calling: ours and the carrier's ids, the numbers as the carrier wrote them.
 
-    `verified`: the carrier's id was learnt from a webhook whose signature was right, or from our own dial; only
-    then is the carrier's REST API asked anything about it.
+    `verified`: the carrier's id was learnt from a webhook whose signature was right, or from our own dial;
+    only then is the carrier's REST API asked anything about it.
     """
 
     call_id: str
