@@ -157,6 +157,9 @@ class Carrier:
     serializer: Callable[[Settings], Serializer]
     control: Callable[[Settings, Any, Any], CallControl | None]
     pacing: Pacing = ORDINARY_PACING
+    parameters: bool = False  # `<Parameter>`s of the answer come back in `start`
+    static_streams: bool = False  # streams may come to an address that no webhook gave out
+    challenge: str = ""  # WWW-Authenticate of a refused upgrade
 
 
 def _twilio() -> Carrier:

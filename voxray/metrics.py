@@ -96,6 +96,9 @@ class Metrics:
         self.reactor_lag = histogram(
             "voxray_reactor_lag_seconds", "Lateness of a 100 ms timer", buckets=_LATENCY
         )
+        self.auth_failures = counter(
+            "voxray_auth_failures_total", "Webhooks and media sockets not let in", "where", "reason"
+        )
         self.insecure = gauge(
             "voxray_insecure_config", "1 where the configuration leaves a door open", "what"
         )

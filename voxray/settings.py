@@ -118,6 +118,8 @@ class CallSettings:
     max_calls: int = 200
     carrier: str = ""  # runner_transport
     telephony_auth: str = "auto"
+    stream_secret: str = field(default="", repr=False)  # signs stream tokens; empty: random at each start
+    stream_token_secs: float = 120.0
     drain_timeout_secs: float = 300.0
     cdr_file: str = ""  # absolute; empty: none
 

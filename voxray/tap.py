@@ -7,6 +7,7 @@ at once, and importing klein installs a reactor.
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
 
     from voxray.call.call import Exchange
+    from voxray.call.expected import Expectations
     from voxray.call.registry import Registry
     from voxray.http import HttpClient
     from voxray.interfaces import CallControl
     from voxray.settings import Settings
+    from voxray.web.tokens import StreamTokens
+    from voxray.web.trust import Trunk
     from voxray.worker import ThreadWorker
 
 __all__ = ["Options", "makeService"]
@@ -44,6 +48,7 @@ def makeService(options: Options) -> IService:
 
 
 def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
+    from voxray.call.expected import Expectations
     from voxray.call.registry import Registry
     from voxray.http import HttpClient
     from voxray.listening import bind
@@ -54,15 +59,16 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     http = HttpClient(reactor)
     workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
     exchange = _exchange(settings, http, workers, reactor)
+    expectations = Expectations(settings.calls.stream_token_secs)
     registry = Registry(
         max_calls=settings.calls.max_calls,
-        carrier=settings.calls.carrier,
         make_call=_call_maker(exchange),
         clock=reactor,
         metrics=exchange.metrics,
+        expectations=expectations,
     )
     daemon: Daemon
-    site = _site(exchange, registry, reactor, ready=lambda: daemon.ready)
+    site = _site(exchange, registry, expectations, reactor, ready=lambda: daemon.ready)
     agent = settings.agent
     daemon = Daemon(
         Parts(
@@ -137,7 +143,9 @@ def _control(settings: Settings, reactor: Any) -> CallControl | None:
     return build_carrier(settings.calls.carrier).control(settings, client, reactor)
 
 
-def _site(exchange: Exchange, registry: Registry, reactor: Any, *, ready: Any) -> Any:
+def _site(
+    exchange: Exchange, registry: Registry, expectations: Expectations, reactor: Any, *, ready: Any
+) -> Any:
     from voxray.metrics import HttpRecorder
     from voxray.web.api import Api
     from voxray.web.idle import Idle
@@ -147,39 +155,73 @@ def _site(exchange: Exchange, registry: Registry, reactor: Any, *, ready: Any) -
     api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
     front, media = Idle().resource(), None
     if settings.calls.carrier:
-        front, media = _telephony(exchange, registry, reactor, ready)
+        front, media = _telephony(exchange, registry, expectations, reactor, ready)
     root = Root(api.resource(), front, media)
     body_limit = settings.server.max_request_body_bytes
     return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)
 
 
-def _telephony(exchange: Exchange, registry: Registry, reactor: Any, ready: Any) -> Any:
+def _telephony(
+    exchange: Exchange, registry: Registry, expectations: Expectations, reactor: Any, ready: Any
+) -> Any:
     """The webhook and the media socket."""
-    from voxray.catalog import build_carrier
     from voxray.metrics import MediaRecorder
+    from voxray.warming import Warming
     from voxray.web.hooks import Admission, Hooks
     from voxray.web.media import MediaFactory, MediaResource
+    from voxray.web.reception import Reception
+    from voxray.web.trust import Doorkeeper
 
-    settings, recorder = exchange.settings, MediaRecorder(exchange.metrics)
-    carrier = build_carrier(settings.calls.carrier)
-    admission = Admission(
-        draining=lambda: not ready(), room=registry.admits, announced=_announcer(registry, exchange)
+    settings, metrics = exchange.settings, exchange.metrics
+    carrier, proxy_host = settings.calls.carrier, settings.server.proxy_host
+    trunks = _trunks(settings)
+    doorkeeper = Doorkeeper(
+        trunks,
+        carrier,
+        tokens=_tokens(settings),
+        expectations=expectations,
+        live=registry.live,
+        clock=reactor.seconds,
+        wall_clock=time.time,
     )
-    hooks = Hooks(carrier.documents(settings), settings.server.proxy_host, admission)
-    media = MediaFactory(
-        reactor, settings.media, lambda: carrier.serializer(settings), registry.open, recorder
+    warming = Warming(exchange.providers.all, reactor)
+
+    def refused(where: str, reason: str) -> None:
+        metrics.auth_failures.labels(where, reason).inc()
+
+    def announced(incoming: Any, verified: bool) -> None:
+        if verified:  # a stranger's word opens no connection
+            warming.call_rings()
+
+    admission = Admission(lambda: not ready(), registry.admits, announced, refused)
+    hooks = Hooks(doorkeeper, proxy_host, admission, carrier, reactor.seconds)
+    reception = Reception(doorkeeper, proxy_host, registry.open, refused)
+    factory = MediaFactory(reactor, settings.media, MediaRecorder(metrics))
+    return hooks.resource(), MediaResource(factory, reception.admit)
+
+
+def _tokens(settings: Settings) -> StreamTokens:
+    from voxray.web.tokens import StreamTokens
+
+    key = settings.calls.stream_secret.encode() or secrets.token_bytes(32)
+    return StreamTokens(key, settings.calls.stream_token_secs)
+
+
+def _trunks(settings: Settings) -> dict[str, Trunk]:
+    """The carriers in service."""
+    from voxray.catalog import build_carrier
+    from voxray.web.trust import Trunk, rules_of
+
+    name, mode = settings.calls.carrier, settings.calls.telephony_auth
+    carrier = build_carrier(name)
+    authenticity = carrier.authenticity(settings)
+    rules = rules_of(mode, secret=authenticity is not None, static_streams=carrier.static_streams)
+    trunk = Trunk(
+        documents=carrier.documents(settings),
+        serializer=lambda query: carrier.serializer(settings, query),
+        authenticity=authenticity,
+        rules=rules,
+        parameters=carrier.parameters,
+        challenge=carrier.challenge,
     )
-    return hooks.resource(), MediaResource(media)
-
-
-def _announcer(registry: Registry, exchange: Exchange) -> Any:
-    """A webhook came: remember it, and open the vendors' connections while the carrier dials back."""
-    from voxray.warming import Warming
-
-    warming = Warming(exchange.providers.all, exchange.clock)
-
-    def announced(incoming: Any) -> None:
-        registry.announce(incoming)
-        warming.call_rings()
-
-    return announced
+    return {name: trunk}

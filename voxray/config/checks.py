@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from base64 import b64decode
 from collections.abc import Iterator
 
 from voxray.config import names
@@ -32,13 +33,47 @@ def check(settings: Settings, given: Reader) -> list[str]:
 
 
 def _carrier(settings: Settings) -> None:
-    carrier, auth = settings.calls.carrier, settings.calls.telephony_auth
+    carrier = settings.calls.carrier
     if carrier and carrier not in names.CARRIERS_BUILT:
         built = ", ".join(names.CARRIERS_BUILT)
         raise ConfigError(f'runner_transport: "{carrier}" is a known name but not built yet; built: {built}')
-    if auth not in names.AUTHS_BUILT:  # to warn and go on would leave a door open that was asked to be shut
-        built = ", ".join(names.AUTHS_BUILT)
-        raise ConfigError(f'telephony_auth: "{auth}" is a known name but not built yet; built: {built}')
+    if carrier:
+        _trust(settings, carrier)
+    _public_key(settings)
+
+
+def _trust(settings: Settings, carrier: str) -> None:
+    """To warn and go on would leave a door open that was asked to be shut."""
+    mode = settings.calls.telephony_auth
+    missing = missing_secrets(settings, carrier)
+    if mode in ("signature", "both") and missing:
+        wanted = " and ".join(names.KEY_ENV[key][0] for key in missing)
+        raise ConfigError(f'telephony_auth: "{mode}" needs what {carrier} signs with: set {wanted}')
+    checked = mode in ("signature", "both") or (mode == "auto" and not missing)
+    if checked and carrier in names.SIGNS_URLS and not settings.server.proxy_host:
+        raise ConfigError(
+            f"{carrier}'s secret is set but proxy_host is not: its signatures cover the address it dials and "
+            'could not match; set proxy_host to the public host, or write "telephony_auth": "off"'
+        )
+
+
+def _public_key(settings: Settings) -> None:
+    """One that cannot be a key would refuse every caller."""
+    given = settings.providers.api_keys.get("telnyx_public_key", "")
+    try:
+        size = len(b64decode(given, validate=True))
+    except ValueError:
+        size = 0
+    if given and size != 32:
+        raise ConfigError(
+            "telnyx_public_key is not a key: copy the base64 text of 44 characters from the portal"
+        )
+
+
+def missing_secrets(settings: Settings, carrier: str) -> tuple[str, ...]:
+    """What is lacking of the secret that this carrier signs with."""
+    keys = settings.providers.api_keys
+    return tuple(key for key in names.SECRETS_OF[carrier] if not keys.get(key))
 
 
 def _keys(settings: Settings, given: Reader) -> None:
@@ -104,10 +139,17 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
     server, calls = settings.server, settings.calls
     if not calls.carrier:
         yield 'runner_transport is not set: no calls are answered; write "runner_transport": "twilio"'
-    elif calls.telephony_auth == "auto":
+    elif calls.telephony_auth == "auto" and (missing := missing_secrets(settings, calls.carrier)):
+        wanted = " and ".join(names.KEY_ENV[key][0] for key in missing)
         yield (
-            "telephony_auth: anyone who finds the webhook can start a call: signatures are not checked yet "
-            '("off" silences this)'
+            "ANYBODY who finds the webhook can start calls and spend your vendors' money: "
+            f"set {wanted}, and {calls.carrier}'s requests are checked "
+            '("telephony_auth": "off" silences this)'
+        )
+    elif calls.telephony_auth == "token":
+        yield (
+            "telephony_auth is token: webhooks are not checked, so anybody can ask for a token; "
+            "fine only where a proxy checks them"
         )
     if not server.tls.enable and (server.tls.cert_file or server.tls.key_file):
         yield "tls_cert_file and tls_key_file are set but tls_enable is not: plain HTTP is served"
@@ -140,7 +182,7 @@ def _without_effect(given: Reader) -> Iterator[str]:
     waiting: dict[str, list[str]] = {}
     for name, value in given.values.items():
         key = KEYS[name]
-        if key.later and value != key.default and name != "telephony_auth":
+        if key.later and value != key.default:
             waiting.setdefault(key.later, []).append(name)
     for reason, keys in waiting.items():
         yield f"{', '.join(keys)}: no effect yet: {reason}"

@@ -46,8 +46,17 @@ ACCESS = Section(
             "key or keys that `/start`, `/sessions/*`, `/webrtc/offer`, `/ws` and `/api/v1/calls` ask "
             "for; the carriers' webhook is not among them", "server.server_api_keys", secret=True,
             later="none of the paths that it guards is served"),
-        Key("telephony_auth", Choice(AUTHS), "auto", "how webhooks and media sockets are authenticated",
-            "calls.telephony_auth", later="nothing is checked"),
+        Key("telephony_auth", Choice(AUTHS), "auto",
+            "how webhooks and media sockets are authenticated: `signature`, `token` of each call, `both`, "
+            "`off`; `auto` is `both` as soon as the carrier's secret is set, else `off` with a warning",
+            "calls.telephony_auth", proof="tests.test_settings_effect_trust.ModeTests.test_telephony_auth"),
+        Key("stream_secret", Text(), "",
+            "signs the tokens of media sockets; instances behind one address share it; empty: random at each "
+            "start", "calls.stream_secret", secret=True,
+            proof="tests.test_settings_effect_trust.ModeTests.test_stream_secret"),
+        Key("stream_token_secs", Number(5.0, 3_600.0), 120.0, "life of such a token",
+            "calls.stream_token_secs",
+            proof="tests.test_settings_effect_trust.ModeTests.test_stream_token_secs"),
         Key("max_request_body_bytes", Whole(0, BIG), 262_144, "largest request body; 0: the default",
             "server.max_request_body_bytes", env=("VOXRAY_MAX_BODY_BYTES",), zero_unset=True,
             proof="tests.test_settings_effect_server.WebhookTests.test_max_request_body_bytes"),

@@ -87,7 +87,18 @@ CARRIERS = ("twilio", "telnyx", "plivo", "exotel", "daily", "livekit", "webrtc")
 CARRIERS_BUILT = ("twilio", "telnyx", "plivo", "exotel")
 
 AUTHS = ("auto", "off", "signature", "token", "both")
-AUTHS_BUILT = ("auto", "off")
+
+# What a carrier signs its requests with, in `api_keys`: all of these, or nothing can be checked.
+SECRETS_OF = MappingProxyType(
+    {
+        "twilio": ("twilio_auth_token",),
+        "telnyx": ("telnyx_public_key",),
+        "plivo": ("plivo_auth_token",),
+        "exotel": ("exotel_ws_user", "exotel_ws_password"),
+    }
+)
+SIGNS_URLS = ("twilio", "plivo")
+"""Carriers whose signature covers the URL they dialled: without `proxy_host` it could not match."""
 
 PLUGINS = (
     *("interruption_controller", "vad", "audio_buffer", "audio_filter", "frame_filter", "function_filter"),

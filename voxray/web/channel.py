@@ -35,8 +35,13 @@ ROUTES = {
     "/ready": "ready",
     "/api/v1/ready": "ready",
     "/metrics": "metrics",
-    hosts.MEDIA_PATH: "telephony_ws",
 }
+
+
+def route_of(path: bytes) -> str:
+    """A bounded label."""
+    text = path.decode("ascii", "replace")
+    return "telephony_ws" if hosts.is_media_path(text) else ROUTES.get(text, "other")
 
 
 class HttpRecorder(Protocol):
@@ -158,7 +163,7 @@ class BoundedRequest(Request):
     # -- measurement -----------------------------------------------------------
     def process(self) -> None:
         site = self.channel.site
-        self.route = ROUTES.get(self.path.decode("ascii", "replace"), "other")
+        self.route = route_of(self.path)
         if self.route != "telephony_ws":
             self._began = site.reactor.seconds()
             site.recorder.request_started(self.route)
