@@ -116,7 +116,8 @@ class MediaSettings:
 @dataclass(frozen=True, slots=True)
 class CallSettings:
     max_calls: int = 200
-    carrier: str = ""  # runner_transport
+    carrier: str = ""  # runner_transport; "auto": each request tells
+    caller_id: str = ""  # our number, for calls that we place
     telephony_auth: str = "auto"
     stream_secret: str = field(default="", repr=False)  # signs stream tokens; empty: random at each start
     stream_token_secs: float = 120.0

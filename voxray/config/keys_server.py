@@ -45,7 +45,7 @@ ACCESS = Section(
         Key("server_api_key", Secrets(), (),
             "key or keys that `/start`, `/sessions/*`, `/webrtc/offer`, `/ws` and `/api/v1/calls` ask "
             "for; the carriers' webhook is not among them", "server.server_api_keys", secret=True,
-            later="none of the paths that it guards is served"),
+            proof="tests.test_calls_api.KeyTests.test_server_api_key"),
         Key("telephony_auth", Choice(AUTHS), "auto",
             "how webhooks and media sockets are authenticated: `signature`, `token` of each call, `both`, "
             "`off`; `auto` is `both` as soon as the carrier's secret is set, else `off` with a warning",
@@ -92,12 +92,15 @@ WATCH = Section(
 CALLS = Section(
     "Calls",
     (
-        Key("runner_transport", Choice(("", *CARRIERS)), "",
-            "the carrier that calls come from; empty: no calls, and `/` is a status page", "calls.carrier",
+        Key("runner_transport", Choice(("", "auto", *CARRIERS)), "",
+            "the carrier that calls come from; `auto`: any of the four, each request tells by its shape; "
+            "empty: no calls, and `/` is a status page", "calls.carrier",
             proof="tests.test_settings_effect_server.WebhookTests.test_runner_transport"),
         Key("max_calls", Whole(1, 100_000), 200, "calls at once; more are refused as busy",
             "calls.max_calls",
             proof="tests.test_settings_effect_server.WebhookTests.test_max_calls"),
+        Key("caller_id", Text(), "", "our number, for calls that `POST /api/v1/calls` places without `from`",
+            "calls.caller_id", proof="tests.test_calls_api.KeyTests.test_caller_id"),
         Key("max_call_secs", Number(1.0), 14_400.0, "longest call", "agent.max_call_secs",
             proof="tests.test_settings_effect_agent.EndTests.test_max_call_secs"),
         Key("rtc_max_duration_secs", Number(negative_is_off=True), 0.0,

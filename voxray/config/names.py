@@ -86,6 +86,8 @@ ALL_PROVIDERS = tuple(dict.fromkeys(name for stage in STAGES for name in KNOWN[s
 CARRIERS = ("twilio", "telnyx", "plivo", "exotel", "daily", "livekit", "webrtc")
 CARRIERS_BUILT = ("twilio", "telnyx", "plivo", "exotel")
 
+AUTO = "auto"  # runner_transport: any of the built ones
+
 AUTHS = ("auto", "off", "signature", "token", "both")
 
 # What a carrier signs its requests with, in `api_keys`: all of these, or nothing can be checked.

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from voxray.call.dials import Dial, Dials, DialState
 from voxray.errors import CarrierError
+from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl, DialOrder
 from voxray.web.hosts import stream_url
 
@@ -137,16 +138,21 @@ class Dialer:
             self.log.warn(text, call_id=dial.dial_id, error=str(error))
             raise CannotDial(503, "The carrier did not take it; the call may still ring") from None
 
-    def answered(self, dial_id: str, call_sid: str) -> None:
-        """Its stream is here."""
-        self._stop_timer(dial_id)
-        self._dials.answered(dial_id, call_sid)
-
     def told(self, dial_id: str, form: Mapping[str, str]) -> None:
         """A carrier's status report. That a call is over whose stream was here is no news."""
         status = (form.get("CallStatus") or form.get("Status") or "").lower()
         if (reason := OUTCOMES.get(status)) is not None:
             self._failed(dial_id, reason)
+
+    # -- the registry ----------------------------------------------------------
+    def began(self, info: CallInfo) -> None:
+        """A call is up; perhaps one of ours."""
+        self._stop_timer(info.call_id)
+        self._dials.answered(info.call_id, info.call_sid)
+
+    def ended(self, info: CallInfo, reason: str) -> None:
+        """It is over."""
+        self._dials.ended(info.call_id, reason)
 
     def stop(self) -> None:
         """The daemon ends."""
