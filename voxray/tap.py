@@ -50,10 +50,10 @@ def makeService(options: Options) -> IService:
 def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
     from voxray.call.expected import Expectations
     from voxray.call.registry import Registry
+    from voxray.entrance import entrance
     from voxray.http import HttpClient
     from voxray.listening import bind
     from voxray.service import Daemon, Parts
-    from voxray.tls import with_tls
     from voxray.worker import ThreadWorker
 
     http = HttpClient(reactor)
@@ -69,19 +69,21 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     )
     daemon: Daemon
     site = _site(exchange, registry, expectations, reactor, ready=lambda: daemon.ready)
+    door = entrance(settings.server, site, reactor, time.time, exchange.metrics)
     agent = settings.agent
     daemon = Daemon(
         Parts(
             exchange=exchange,
             registry=registry,
-            site=with_tls(settings.server.tls, site, reactor),
+            site=door.factory,
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
-            startables=[exchange.activity, *exchange.providers.all],
-            workers=workers,
+            startables=[exchange.activity, *exchange.providers.all, *door.startables],
+            workers=[*workers, *door.workers],
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt),
             warnings=warnings,
+            on_hangup=door.on_hangup,
         ),
         reactor,
     )
@@ -148,6 +150,7 @@ def _site(
 ) -> Any:
     from voxray.metrics import HttpRecorder
     from voxray.web.api import Api
+    from voxray.web.forwarded import networks
     from voxray.web.idle import Idle
     from voxray.web.site import Root, VoxraySite
 
@@ -158,7 +161,10 @@ def _site(
         front, media = _telephony(exchange, registry, expectations, reactor, ready)
     root = Root(api.resource(), front, media)
     body_limit = settings.server.max_request_body_bytes
-    return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)
+    trusted = networks(settings.server.trusted_proxies)
+    return VoxraySite(
+        root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit, trusted=trusted
+    )
 
 
 def _telephony(
