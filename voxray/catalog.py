@@ -199,6 +199,7 @@ def _twilio() -> Carrier:
         control=control,
         authenticity=authenticity,
         secret="api_keys.twilio_auth_token",
+        parameters=True,
     )
 
 
@@ -226,6 +227,8 @@ def _exotel() -> Carrier:
         authenticity=authenticity,
         secret="api_keys.exotel_ws_user and api_keys.exotel_ws_password",
         pacing=Pacing(message_ms=100, unit_bytes=320, max_lead_ms=150.0),
+        static_streams=True,
+        challenge='Basic realm="voxray"',
     )
 
 
@@ -253,6 +256,7 @@ def _telnyx() -> Carrier:
         control=control,
         authenticity=authenticity,
         secret="api_keys.telnyx_public_key",
+        parameters=True,
     )
 
 
