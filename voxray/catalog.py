@@ -78,13 +78,15 @@ def _stt_scripted(parts: Parts, stage: StageSettings) -> Transcriber:
 def _llm_openai(parts: Parts, stage: StageSettings) -> ChatModel:
     from voxray.providers.llm_openai import OpenAIChat
 
-    return OpenAIChat(parts.http, parts.host(stage.provider), model=stage.model)
+    transfers = tuple(parts.settings.agent.transfers)
+    return OpenAIChat(parts.http, parts.host(stage.provider), model=stage.model, transfers=transfers)
 
 
 def _llm_local(parts: Parts, stage: StageSettings) -> ChatModel:
     from voxray.providers.local_llm import ReceptionistModel
 
-    return ReceptionistModel(cast(Any, parts.clock), parts.settings.agent.scenario_file)
+    agent = parts.settings.agent
+    return ReceptionistModel(cast(Any, parts.clock), agent.scenario_file, transfers=agent.transfers)
 
 
 def _llm_scripted(parts: Parts, stage: StageSettings) -> ChatModel:

@@ -80,7 +80,10 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             startables=[exchange.activity, *exchange.providers.all],
             workers=workers,
             http=http,
-            phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt),
+            phrases=(
+                *(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt),
+                agent.transfer_apology if agent.transfers else "",
+            ),
             warnings=warnings,
         ),
         reactor,
@@ -100,13 +103,13 @@ def _exchange(
     from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
-    carrier = settings.calls.carrier
+    carrier, control = settings.calls.carrier, _control(settings, reactor)
     return Exchange(
         settings=settings,
         providers=providers,
         phrases=PhraseBook(providers.tts),
         activity=_voice_activity(settings, reactor),
-        control=_control(settings, reactor),
+        controls={} if control is None else {carrier: control},
         clock=reactor,
         beat=Metronome(reactor, BEAT_SECS),
         pacing=build_carrier(carrier).pacing if carrier else ORDINARY_PACING,

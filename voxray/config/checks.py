@@ -157,8 +157,9 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
             "callers will not be heard; write 0 to leave it to the detector"
         )
     language = settings.agent.language
-    if not language.lower().startswith("en") and not any(name in given.values for name in FIXED_PHRASES):
-        phrases = ", ".join(FIXED_PHRASES)
+    fixed = (*FIXED_PHRASES, *(("transfer_apology",) if settings.agent.transfers else ()))
+    if not language.lower().startswith("en") and not any(name in given.values for name in fixed):
+        phrases = ", ".join(fixed)
         yield f"language is {quoted(language, 24)}: {phrases} are in English until you set them"
     yield from _local(settings.providers, given)
 
