@@ -282,3 +282,48 @@ class OrderTests(SynchronousTestCase):
         except BadOrder:
             return
         self.assertRegex(order.to, r"\A[+0-9a-zA-Z:@._-]+\Z")
+
+
+class KeyTests(SynchronousTestCase):
+    """The keys of the configuration, on the whole daemon."""
+
+    def house(self, **document: object) -> Any:
+        from tests.signers import SIGNERS
+        from tests.test_attack_trust import Trusted
+
+        return Trusted(self, SIGNERS["twilio"], **document)
+
+    def ask(self, house: Any, method: str, *headers: str, body: bytes = b"") -> Answer:
+        from tests.house import Line
+
+        line = Line(house)
+        lines = [f"{method} {PATH} HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", *headers]
+        line.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        return Answer(line.transport.value())
+
+    def test_server_api_key(self) -> None:
+        """One or several; without any the API is shut."""
+        house = self.house(server_api_key=["one", "two"])
+        for key, status in (("one", 200), ("two", 200), ("three", 401)):
+            self.assertEqual(self.ask(house, "GET", f"X-API-Key: {key}").status, status)
+        self.assertEqual(self.ask(self.house(), "GET", "X-API-Key: one").status, 403)
+
+    def test_caller_id(self) -> None:
+        """It calls where the order names nobody; without it such an order is refused."""
+        body, key = b'{"to": "+15551234567"}', "X-API-Key: k"
+        answer = self.ask(self.house(server_api_key="k"), "POST", key, body=body)
+        self.assertEqual((answer.status, answer.json["error"]["details"][0]["field"]), (422, "from"))
+        house = self.house(server_api_key="k", caller_id="+15550009")
+        control = Control()
+        house.daemon._parts.exchange.controls["twilio"] = control  # type: ignore[index]
+        self.ask_only(house, body, key)
+        [(order, _)] = control.orders
+        self.assertEqual(order.from_number, "+15550009")
+
+    def ask_only(self, house: Any, body: bytes, key: str) -> None:
+        from tests.house import Line
+
+        line = Line(house)
+        head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n{key}\r\n\r\n"
+        line.raw(head.encode() + body)
+        line.lose()

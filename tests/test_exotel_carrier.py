@@ -60,6 +60,11 @@ class AnswerTests(SynchronousTestCase):
         answer = House(self, EXOTEL).ask("GET", "/")
         self.assertEqual(json.loads(answer.body)["data"], {"status": "Bot started with exotel"})
 
+    def test_no_documents(self) -> None:
+        """There is none that ends a call, or connects it: the flow does that."""
+        self.assertIsNone(ExotelDocuments().hang_up())
+        self.assertIsNone(ExotelDocuments().connect("+15551230000"))
+
     def test_no_room(self) -> None:
         """No document turns a call away, so the status says it, and when to ask again."""
         house = House(self, {**EXOTEL, "max_calls": 1})

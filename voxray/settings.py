@@ -95,6 +95,8 @@ class AgentSettings:
     idle_prompt: str = "Are you still there?"
     idle_prompts_max: int = 2
     apology: str = "I'm sorry, I have a technical problem. Please say that again."  # a provider failed
+    transfers: Mapping[str, str] = field(default_factory=dict)  # name -> E.164 number or SIP URI
+    transfer_apology: str = "I'm sorry, I can't put you through right now. What else can I do for you?"
     user_idle_timeout_secs: float = 0.0  # 0: off
     max_call_secs: float = 14_400.0
     scenario_file: str = ""  # the local agent's script, absolute; empty: the receptionist that ships
