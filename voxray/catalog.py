@@ -151,10 +151,11 @@ class Carrier:
     """All that is particular to one carrier.
 
     `control` is None without its credentials; `client` there is treq-like, `reactor` for time-outs.
+    `serializer` is given the query of the socket's URL, the first of each name.
     """
 
     documents: Callable[[Settings], AnswerDocuments]
-    serializer: Callable[[Settings], Serializer]
+    serializer: Callable[[Settings, Mapping[str, str]], Serializer]
     control: Callable[[Settings, Any, Any], CallControl | None]
     pacing: Pacing = ORDINARY_PACING
 
@@ -169,7 +170,7 @@ def _twilio() -> Carrier:
         base_url = settings.providers.base_urls.get("twilio", API_URL)
         return TwilioControl(client, reactor, sid, token, base_url) if sid and token else None
 
-    return Carrier(lambda _: TwilioDocuments(), lambda _: TwilioSerializer(), control)
+    return Carrier(lambda _: TwilioDocuments(), lambda *_: TwilioSerializer(), control)
 
 
 def _exotel() -> Carrier:
@@ -177,17 +178,21 @@ def _exotel() -> Carrier:
     never two to send at once, and bursts are said to make Exotel drop the call. 50 ms are left for lateness.
     """
     from voxray.carriers.exotel import ExotelDocuments
-    from voxray.serializers.exotel import ExotelSerializer
+    from voxray.serializers.exotel import ExotelSerializer, asked_rate
+
+    def serializer(settings: Settings, query: Mapping[str, str]) -> Serializer:
+        return ExotelSerializer(rate_hz=asked_rate(query, settings.media.exotel_sample_rate))
 
     return Carrier(
-        documents=lambda _: ExotelDocuments(),
-        serializer=lambda _: ExotelSerializer(),
+        documents=lambda settings: ExotelDocuments(settings.media.exotel_sample_rate),
+        serializer=serializer,
         control=lambda settings, client, reactor: None,
         pacing=Pacing(message_ms=100, unit_bytes=320, max_lead_ms=150.0),
     )
 
 
 def _telnyx() -> Carrier:
+    from voxray.audio import opus
     from voxray.carriers.telnyx import API_URL, TelnyxControl, TelnyxDocuments
     from voxray.serializers.telnyx import TelnyxSerializer
 
@@ -196,10 +201,17 @@ def _telnyx() -> Carrier:
         base_url = settings.providers.base_urls.get("telnyx", API_URL)
         return TelnyxControl(client, reactor, api_key, base_url) if api_key else None
 
-    def serializer(settings: Settings) -> Serializer:
-        return TelnyxSerializer(l16_big_endian=settings.media.l16_byte_order == "big")
+    def documents(settings: Settings) -> AnswerDocuments:
+        codec = settings.media.telnyx_codec
+        if codec == "OPUS" and not opus.available():
+            raise ConfigError("telnyx_codec: OPUS needs libopus (Debian: libopus0) and the package opuslib")
+        return TelnyxDocuments(codec)
 
-    return Carrier(lambda _: TelnyxDocuments(), serializer, control)
+    def serializer(settings: Settings, query: Mapping[str, str]) -> Serializer:
+        media = settings.media
+        return TelnyxSerializer(codec=media.telnyx_codec, l16_big_endian=media.l16_byte_order != "little")
+
+    return Carrier(documents, serializer, control)
 
 
 def _plivo() -> Carrier:
@@ -212,7 +224,12 @@ def _plivo() -> Carrier:
         base_url = settings.providers.base_urls.get("plivo", API_URL)
         return PlivoControl(client, reactor, auth_id, token, base_url) if auth_id and token else None
 
-    return Carrier(lambda _: PlivoDocuments(), lambda _: PlivoSerializer(), control)
+    def serializer(settings: Settings, query: Mapping[str, str]) -> Serializer:
+        media = settings.media
+        big_endian = media.l16_byte_order == "big"
+        return PlivoSerializer(content_type=media.plivo_content_type, l16_big_endian=big_endian)
+
+    return Carrier(lambda settings: PlivoDocuments(settings.media.plivo_content_type), serializer, control)
 
 
 CARRIERS: Mapping[str, Callable[[], Carrier]] = MappingProxyType(

@@ -167,7 +167,7 @@ def _telephony(exchange: Exchange, registry: Registry, reactor: Any, ready: Any)
     )
     hooks = Hooks(carrier.documents(settings), settings.server.proxy_host, admission)
     media = MediaFactory(
-        reactor, settings.media, lambda: carrier.serializer(settings), registry.open, recorder
+        reactor, settings.media, lambda: carrier.serializer(settings, {}), registry.open, recorder
     )
     return hooks.resource(), MediaResource(media)
 
