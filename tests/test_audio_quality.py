@@ -170,8 +170,9 @@ class ToneTests(SynchronousTestCase):
     def test_8_to_16_to_8(self) -> None:
         """From the wire to 16 kHz, back, and coded again: the same 33 dB, up to 3 kHz.
 
-        Two codings can cost 3 dB, and one more where their steps are as coarse as the tone. (At the band's edge the filters take 0.2 dB, the steps of the second coding no longer meet those of
-        the first, and two codings are what they are.)
+        Two codings can cost 3 dB, and one more where their steps are as coarse as the tone. (At the band's
+        edge the filters take 0.2 dB: the second coding's steps no longer meet the first's, and two codings
+        are what they are.)
         """
         self.sweep(self.there_and_back, FREQS_HZ[:-1], 4.0)
 
