@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+from itertools import pairwise
 from pathlib import Path
 from weakref import ref
 
@@ -157,7 +158,7 @@ class EncoderTests(SynchronousTestCase):
         again = [encoder.encode(tone[at : at + 320].tobytes()) for at in range(0, tone.size, 320)]
         self.assertEqual(again, encoded(tone))
 
-    def test_the_input_is_left_alone(self) -> None:
+    def test_silence(self) -> None:
         """A stream of silence is silence, and costs next to nothing."""
         packets = encoded(np.zeros(RATE_HZ, np.int16))
         self.assertLess(len(packets[-1]), 12)
@@ -223,6 +224,15 @@ class DecoderTests(SynchronousTestCase):
             for lost in (1, 2, 3, 10, 11, 10**9):
                 expected = min(lost, most) * packet_ms * 32
                 self.assertEqual(len(decoder.conceal(lost, packets[1])), expected, (packet_ms, lost))
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.binary(min_size=1, max_size=80).filter(opus.is_packet), min_size=2, max_size=6))
+    def test_between_any_packets(self, packets: list[bytes]) -> None:
+        """Whatever came before and comes after, in any of Opus's modes, a lost packet can be made up."""
+        decoder = OpusDecoder()
+        for before, after in pairwise(packets):
+            size = len(decoder.decode(before))
+            self.assertEqual(len(decoder.conceal(1, after)), size)
 
     def test_the_tone_goes_on(self) -> None:
         """One lost packet of a tone is not a hole: at least half the level, and less after long."""

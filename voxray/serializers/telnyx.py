@@ -144,13 +144,12 @@ class TelnyxSerializer:
 
     def _decoded(self, decoder: opus.OpusDecoder, ready: Sequence[Audio], due: int | None) -> Frame:
         """Each packet by itself; what was given up before the first of them is made up for."""
-        pieces = []
+        lost = 0
         if due is not None:
             lost = 0 if self._decoder_due is None else due - len(ready) - self._decoder_due
             self._decoder_due = due
-            if lost > 0:
-                pieces.append(decoder.conceal(lost, ready[0].payload))
         try:
+            pieces = [decoder.conceal(lost, ready[0].payload)] if lost > 0 else []
             pieces += [decoder.decode(each.payload) for each in ready]
         except ValueError:
             raise BadMessage("bad_media", "not an Opus packet") from None
