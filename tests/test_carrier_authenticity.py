@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.configs import settings as configured
-from voxray import catalog
+from voxray import catalog_carriers
 from voxray.carriers.exotel import ExotelAuthenticity
 from voxray.carriers.plivo_signature import PlivoAuthenticity, signature_v2
 from voxray.carriers.signing import MAX_FIELDS, form, unpacked
@@ -188,7 +188,7 @@ class CatalogTests(SynchronousTestCase):
 
     def built(self, name: str, **api_keys: str) -> Authenticity | None:
         made = configured({"runner_transport": name, "api_keys": api_keys})
-        return catalog.build_carrier(name).authenticity(made)
+        return catalog_carriers.build_carrier(name).authenticity(made)
 
     def test_with_the_secret_and_without(self) -> None:
         """Each carrier's is there with its secret and not without; the name of the secret is a key's."""
@@ -199,7 +199,7 @@ class CatalogTests(SynchronousTestCase):
             self.assertTrue(check.advice)
             for missing in secret:
                 self.assertIsNone(self.built(name, **{**secret, missing: ""}))
-            named = re.findall(r"api_keys\.(\w+)", catalog.build_carrier(name).secret)
+            named = re.findall(r"api_keys\.(\w+)", catalog_carriers.build_carrier(name).secret)
             self.assertEqual(set(named), set(secret))
             self.assertLessEqual(set(named), set(KEY_ENV))
 
@@ -231,7 +231,7 @@ class CatalogTests(SynchronousTestCase):
         for name, account in (("twilio", "twilio_account_sid"), ("plivo", "plivo_auth_id")):
             keys = {account: "A", f"{name}_auth_token": "new,old"}
             made = configured({"runner_transport": name, "api_keys": keys})
-            control: Any = catalog.build_carrier(name).control(made, None, Clock())
+            control: Any = catalog_carriers.build_carrier(name).control(made, None, Clock())
             self.assertEqual(control._rest._auth, ("A", "new"))
 
     def test_a_bad_key(self) -> None:
@@ -248,7 +248,9 @@ class CatalogTests(SynchronousTestCase):
             ({"exotel_account_sid": "a"}, {"exotel": "http://127.0.0.1:9/"}, "http://127.0.0.1:9/v1/Accounts/a/Calls/connect.json"),
         ):  # fmt: skip
             document = {"runner_transport": "exotel", "api_keys": keys, "base_urls": base_urls}
-            control: Any = catalog.build_carrier("exotel").control(configured(document), None, Clock())
+            control: Any = catalog_carriers.build_carrier("exotel").control(
+                configured(document), None, Clock()
+            )
             self.assertEqual(control._dial_url, url)
 
 

@@ -24,7 +24,7 @@ from tests.house import House, Line
 from tests.test_call_call import human
 from tests.test_plivo_carrier import HANG_UP, webhook
 from tests.test_plivo_serializer import CALL_UUID, STREAM, start
-from voxray import catalog, tap
+from voxray import catalog_carriers, tap
 from voxray.call.pacer import MAX_PENDING_MARKS, Pacer
 from voxray.frames import ULAW_8K, EndCall, Mark, TextDelta
 from voxray.serializers.plivo import PlivoSerializer
@@ -42,7 +42,7 @@ class PlivoHouse(House):
     ) -> None:
         self.api = RestApi(204)
         self.rest = StubTreq(self.api)
-        maker = catalog.build_carrier("plivo").control
+        maker = catalog_carriers.build_carrier("plivo").control
         case.patch(tap, "_control", lambda settings, reactor: maker(settings, self.rest, reactor))
         super().__init__(case, {"runner_transport": "plivo", **document}, *replies)
 
@@ -261,7 +261,7 @@ class CredentialTests(SynchronousTestCase):
 
     def control(self, document: dict[str, object], treq: Any, **environ: str) -> Any:
         made = loaded({"runner_transport": "plivo", **document}, **environ).settings
-        return catalog.build_carrier("plivo").control(made, treq, Clock())
+        return catalog_carriers.build_carrier("plivo").control(made, treq, Clock())
 
 
 class CheckpointTests(SynchronousTestCase):

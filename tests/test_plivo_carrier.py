@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from voxray.carriers.plivo import PlivoDocuments
 from voxray.frames import IncomingCall
+from voxray.serializers.plivo import CONTENT_TYPES
 
 DATA = Path(__file__).parent / "data" / "plivo"
 UUID = "12345678-1234-1234-1234-123456789abc"
@@ -55,6 +56,13 @@ class AnswerTests(SynchronousTestCase):
         """Whatever a caller is named, the document is the same one."""
         documents = PlivoDocuments()
         self.assertEqual(documents.answer(URL, {name: value}), documents.answer(URL, {}))
+
+    def test_content_types(self) -> None:
+        """The audio is what the owner asks for: one of the serializer's three, each with its rate."""
+        for wire, content_type in CONTENT_TYPES.items():
+            asked = f"{content_type};rate={wire.rate_hz}"
+            [stream] = ET.fromstring(PlivoDocuments(asked).answer(URL, {}))
+            self.assertEqual((stream.attrib["contentType"], stream.text), (asked, URL))
 
     def test_busy(self) -> None:
         """Hangup is the first element, or the call would be answered and billed."""

@@ -16,12 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.house import House
 from tests.test_call_call import TONE
 from tests.test_telnyx_serializer import START
-from voxray import catalog
+from voxray import catalog_carriers
 from voxray.audio.g711 import linear_to_alaw, ulaw_to_linear
 from voxray.carriers.telnyx import TelnyxDocuments
 from voxray.frames import IncomingCall
 from voxray.interfaces import Ability
-from voxray.serializers.telnyx import SEND_FORMAT
+from voxray.serializers.telnyx import SEND_FORMATS
 
 DATA = Path(__file__).parent / "data" / "telnyx"
 WEBHOOK = json.loads((DATA / "webhook.json").read_text())
@@ -40,11 +40,13 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(documents.answer(STREAM_URL, {}).decode(), WEBHOOK["response"]["body"])
 
     def test_codec_is_the_serializers(self) -> None:
-        """What the document asks for is what the serializer's audio is in."""
-        stream = ET.fromstring(TelnyxDocuments().answer(STREAM_URL, {}))[0][0]
-        self.assertEqual(stream.attrib["bidirectionalCodec"], "PCMU")
-        self.assertEqual(int(stream.attrib["bidirectionalSamplingRate"]), SEND_FORMAT.rate_hz)
-        self.assertEqual(SEND_FORMAT.encoding.value, "mulaw")
+        """What the document asks for, both ways, is what the serializer's audio is in."""
+        self.assertEqual(TelnyxDocuments().answer("", {}), TelnyxDocuments("PCMU").answer("", {}))
+        for codec, spoken in SEND_FORMATS.items():
+            stream = ET.fromstring(TelnyxDocuments(codec).answer(STREAM_URL, {}))[0][0]
+            self.assertEqual((stream.attrib["codec"], stream.attrib["bidirectionalCodec"]), (codec, codec))
+            self.assertEqual(int(stream.attrib["bidirectionalSamplingRate"]), spoken.rate_hz)
+            self.assertEqual(stream.attrib["bidirectionalMode"], "rtp")
 
     def test_busy(self) -> None:
         """Reject is the first verb, or the call would be answered and billed."""
@@ -138,15 +140,15 @@ class CallTests(SynchronousTestCase):
         self.assertEqual([e["log_level"].name for e in complaints], ["warn"])
         self.assertIsNone(line.code)
 
-    def test_opus_is_refused_with_its_reason(self) -> None:
+    def test_g722_is_refused_with_its_reason(self) -> None:
         """A codec we cannot read closes the socket; log and close frame say which and what to do."""
         house = House(self, {"runner_transport": "telnyx"})
         line = house.socket()
         start = json.loads(json.dumps(START))
-        start["start"]["media_format"] = {"encoding": "OPUS", "sample_rate": 16000, "channels": 1}
+        start["start"]["media_format"] = {"encoding": "G722", "sample_rate": 8000, "channels": 1}
         line.send(start)
         self.assertEqual(line.code, 1003)
-        self.assertIn(b"OPUS at 16000 Hz", line.frames[-1].payload)
+        self.assertIn(b"G722 at 8000 Hz", line.frames[-1].payload)
 
 
 class CatalogTests(SynchronousTestCase):
@@ -154,7 +156,7 @@ class CatalogTests(SynchronousTestCase):
 
     def control(self, **document: object) -> Any:
         settings = House(self, {"runner_transport": "telnyx", **document}).settings
-        return catalog.build_carrier("telnyx").control(settings, None, Clock())
+        return catalog_carriers.build_carrier("telnyx").control(settings, None, Clock())
 
     def test_credentials(self) -> None:
         """Without the API key there is no REST control; with it, at the address given."""

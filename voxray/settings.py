@@ -107,7 +107,10 @@ class MediaSettings:
     """The socket and the pacing."""
 
     pace_lead_ms: float = 200.0  # audio kept queued at the carrier
-    l16_byte_order: str = "big"  # or "little": Telnyx's linear PCM
+    l16_byte_order: str = ""  # "big" or "little"; empty: Telnyx's is big, Plivo's little
+    telnyx_codec: str = "PCMU"  # or PCMA, L16, OPUS
+    plivo_content_type: str = "audio/x-mulaw;rate=8000"  # or audio/x-l16 at 8000 or 16000
+    exotel_sample_rate: int = 8000  # or 16000, 24000
     max_message_bytes: int = 65_536
     start_timeout_secs: float = 10.0
     max_messages_before_start: int = 20

@@ -183,6 +183,16 @@ class Call:
         self._sink.close(code, reason)
         self._end(reason)
 
+    @property
+    def reason(self) -> str:
+        """Why it ended, or is ending."""
+        return self._reason
+
+    def end_now(self, reason: str) -> None:
+        """Ends the call without waiting for what is being said."""
+        self._dialogue.hush()
+        self.finish(reason)
+
     # -- the life's core -----------------------------------------------------
     def greet(self) -> None:
         if greeting := self._exchange.settings.agent.greeting:

@@ -41,6 +41,9 @@ class ExotelDocuments:
     name = "exotel"
     content_type = "application/json"
 
+    def __init__(self, sample_rate: int = 8000) -> None:
+        self._asked = "" if sample_rate == 8000 else f"sample-rate={sample_rate}"
+
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
         sid = form.get("CallSid", "")
         return IncomingCall(
@@ -54,6 +57,8 @@ class ExotelDocuments:
 
         `parameters` stay out: Exotel's `start` says who calls whom, and a query may get lost.
         """
+        if self._asked:
+            url += ("&" if "?" in url else "?") + self._asked
         document = {"url": url, "websocketUrl": url, "note": NOTE}
         return json.dumps(document, separators=(",", ":")).encode("ascii")
 

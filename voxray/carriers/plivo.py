@@ -20,7 +20,7 @@ from voxray.interfaces import Ability, Dialed, DialOrder
 
 API_URL = "https://api.plivo.com"
 AUDIO = "audio/x-mulaw;rate=8000"
-"""What we ask for; two pages of Plivo's differ about the default, so it is always said."""
+"""What we ask for, usually; two pages of Plivo's differ about the default, so it is always said."""
 
 _MAX_NUMBER_CHARS = 256  # digits without "+", or a SIP URI
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
@@ -42,6 +42,9 @@ class PlivoDocuments:
     name = "plivo"
     content_type = xml.CONTENT_TYPE
 
+    def __init__(self, audio: str = AUDIO) -> None:
+        self._audio = audio
+
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
         uuid = form.get("CallUUID", "")
         return IncomingCall(
@@ -59,7 +62,7 @@ class PlivoDocuments:
         """
         response = ET.Element("Response")
         stream = ET.SubElement(
-            response, "Stream", bidirectional="true", keepCallAlive="true", contentType=AUDIO
+            response, "Stream", bidirectional="true", keepCallAlive="true", contentType=self._audio
         )
         stream.text = xml.clean(url)
         return xml.document(response)

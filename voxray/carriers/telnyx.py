@@ -31,9 +31,9 @@ _ENDED_CODE = "90018"  # "Call has already ended"
 _STREAM = MappingProxyType(
     {
         "bidirectionalMode": "rtp",  # the default is mp3, and then raw audio of ours is never played
-        "bidirectionalCodec": "PCMU",  # ours; the serializer's SEND_FORMAT
+        "bidirectionalCodec": "PCMU",  # ours
         "bidirectionalSamplingRate": "8000",
-        "codec": "PCMU",  # the caller's, where the leg is G.711 of either law
+        "codec": "PCMU",  # the caller's; Telnyx converts G.711 of either law to the other, and nothing else
         "enableReconnect": "false",  # or Telnyx dials again when *we* close the socket
     }
 )
@@ -41,16 +41,21 @@ _STREAM = MappingProxyType(
 
 # -- answer documents ----------------------------------------------------------
 class TelnyxDocuments:
-    """`interfaces.AnswerDocuments` for Telnyx."""
+    """`interfaces.AnswerDocuments` for Telnyx. `codec` is one of the serializer's SEND_FORMATS."""
 
     name = "telnyx"
     content_type = xml.CONTENT_TYPE
+
+    def __init__(self, codec: str = "PCMU") -> None:
+        rate = "8000" if codec in ("PCMU", "PCMA") else "16000"
+        ours = {"bidirectionalCodec": codec, "bidirectionalSamplingRate": rate, "codec": codec}
+        self._stream = {**_STREAM, **ours}
 
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
         return twiml.incoming(form, _CALL_ID)
 
     def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
-        return twiml.connect_stream(url, parameters, _STREAM)
+        return twiml.connect_stream(url, parameters, self._stream)
 
     def busy(self) -> bytes:
         return twiml.reject_busy()
