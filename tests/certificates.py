@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = datetime.timedelta(days=1)
 PEM = serialization.Encoding.PEM
@@ -48,7 +48,8 @@ def write_pair(
         ]
     )
     signer = Signer("localhost", key) if authority is None else authority.intermediate
-    certificate = signer.sign("localhost", key, begins, ends, names)
+    server = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    certificate = signer.sign("localhost", key, begins, ends, names, server)
     chain = [certificate] if authority is None else [certificate, authority.intermediate_certificate]
     lock: serialization.KeySerializationEncryption = (
         serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
@@ -92,8 +93,11 @@ class Signer:
             .not_valid_before(now + begins * DAY)
             .not_valid_after(now + ends * DAY)
         )
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        for extension in (issuer, own, *extensions):
+            critical = isinstance(extension, x509.BasicConstraints | x509.KeyUsage)
+            builder = builder.add_extension(extension, critical=critical)
         return builder.sign(self._key, hashes.SHA256())
 
 
@@ -104,15 +108,30 @@ class Authority:
         root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         self._root = Signer("Test root", root)
         self.intermediate = Signer("Test intermediate", key)
-        may_sign = x509.BasicConstraints(ca=True, path_length=None)
-        self.root_certificate = self._root.sign("Test root", root, -1, 9, may_sign)
-        self.intermediate_certificate = self._root.sign("Test intermediate", key, -1, 9, may_sign)
+        may_sign = (x509.BasicConstraints(ca=True, path_length=None), _signing())
+        self.root_certificate = self._root.sign("Test root", root, -1, 99, *may_sign)
+        self.intermediate_certificate = self._root.sign("Test intermediate", key, -1, 99, *may_sign)
 
     def write_root(self, directory: Path) -> str:
         """What clients have to trust."""
         path = directory / "root.pem"
         path.write_bytes(self.root_certificate.public_bytes(PEM))
         return str(path)
+
+
+def _signing() -> x509.KeyUsage:
+    """What an authority's key is for."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _name(text: str) -> x509.Name:

@@ -166,13 +166,19 @@ class ProfileTests(FilesTestCase):
             with self.assertRaises((ssl.SSLError, SSL.Error)):
                 self.shake(set_ciphers=f"{weak}:@SECLEVEL=0", maximum_version=ssl.TLSVersion.TLSv1_2)
 
-    def test_the_client_chooses(self) -> None:
-        """Its order of ciphers holds: it knows whether AES is fast on it."""
-        for wanted in ("ECDHE-RSA-CHACHA20-POLY1305", "ECDHE-RSA-AES128-GCM-SHA256"):
-            ciphers = f"{wanted}:ECDHE-RSA-AES256-GCM-SHA384"
-            cipher = self.shake(set_ciphers=ciphers, maximum_version=ssl.TLSVersion.TLSv1_2).client.cipher()
+    def test_order(self) -> None:
+        """AES-128 before AES-256; ChaCha20 for those alone who name it first."""
+        small, large, chacha = (
+            "ECDHE-RSA-AES128-GCM-SHA256",
+            "ECDHE-RSA-AES256-GCM-SHA384",
+            "ECDHE-RSA-CHACHA20-POLY1305",
+        )
+        for offered, chosen in (((large, small), small), ((chacha, small), chacha), ((large, chacha), large)):
+            cipher = self.shake(
+                set_ciphers=":".join(offered), maximum_version=ssl.TLSVersion.TLSv1_2
+            ).client.cipher()
             assert cipher is not None
-            self.assertEqual(cipher[0], wanted)
+            self.assertEqual(cipher[0], chosen)
 
     def test_curves(self) -> None:
         """X25519 and P-384 are taken, P-521 is not."""
