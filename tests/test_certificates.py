@@ -173,6 +173,18 @@ class ReloadTests(SynchronousTestCase):
         self.looks(10)
         self.assertEqual(self.recorder.outcomes, ["loaded"])
 
+    def test_old_clothes(self) -> None:
+        """Another file of the same size and date (`cp -p`, a restored backup) is another file."""
+        self.start()
+        path = Path(self.files[1])
+        before = path.stat()
+        beside = path.with_name("beside")
+        beside.write_bytes(b"x" * before.st_size)
+        os.utime(beside, ns=(before.st_atime_ns, before.st_mtime_ns))
+        beside.replace(path)
+        self.looks(2)
+        self.assertEqual(self.recorder.outcomes, ["kept"])
+
     def test_half_written(self) -> None:
         """Certificate and key are replaced one after the other: what is between is not taken for broken."""
         self.start()
@@ -276,6 +288,10 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(len(told), 35 - 15, told)
         self.assertEqual(sum("expires on" in line for line in told), 14)
         self.assertEqual(sum("carriers refuse" in line for line in told), 6)
+        write_pair(self.directory, ends=40)
+        self.lines.clear()
+        self.certificates.reload()
+        self.assertEqual(["renew it" in line for line in self.lines], [False, True], self.lines)
         write_pair(self.directory, ends=90)
         self.certificates.reload()
         self.lines.clear()

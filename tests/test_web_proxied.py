@@ -78,6 +78,7 @@ class ParserTests(SynchronousTestCase):
             b"PROXY TCP4 198.51.100.1 203.0.113.5 56324 http\r\n",
             b"PROXY TCP4 198.51.100.1 203.0.113.5 56324 65536\r\n",
             b"PROXY TCP4 198.51.100.256 203.0.113.5 1 2\r\n",
+            b"PROXY TCP4 198.51.100.1 203.0.113.256 1 2\r\n",
             b"PROXY TCP4 2001:db8::1 203.0.113.5 1 2\r\n",
             b"PROXY TCP6 198.51.100.1 203.0.113.5 1 2\r\n",
             b"PROXY TCP4 evil\nline 203.0.113.5 1 2\r\n",
@@ -161,6 +162,10 @@ class ConnectionTests(HttpTestCase):
 
     def test_without_header(self) -> None:
         """Dropped, unanswered."""
+        protocol, transport = self.begin()
+        protocol.dataReceived(self.REQUEST)
+        self.assertTrue(transport.disconnecting)
+        protocol.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.ask_raw(self.REQUEST), b"")
 
     def test_strangers(self) -> None:
