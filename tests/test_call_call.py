@@ -141,7 +141,7 @@ class Line:
             clock=self.clock,
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,
-            pacing=pacing,
+            pacings={"twilio": pacing},
             **shared,
         )
         self.registry = Registry(

@@ -106,7 +106,10 @@ class MediaSettings:
     """The socket and the pacing."""
 
     pace_lead_ms: float = 200.0  # audio kept queued at the carrier
-    l16_byte_order: str = "big"  # or "little": Telnyx's linear PCM
+    l16_byte_order: str = ""  # "big" or "little"; empty: Telnyx's is big, Plivo's little
+    telnyx_codec: str = "PCMU"  # or PCMA, L16, OPUS
+    plivo_content_type: str = "audio/x-mulaw;rate=8000"  # or audio/x-l16 at 8000 or 16000
+    exotel_sample_rate: int = 8000  # or 16000, 24000
     max_message_bytes: int = 65_536
     start_timeout_secs: float = 10.0
     max_messages_before_start: int = 20
@@ -118,7 +121,8 @@ class MediaSettings:
 @dataclass(frozen=True, slots=True)
 class CallSettings:
     max_calls: int = 200
-    carrier: str = ""  # runner_transport
+    carrier: str = ""  # runner_transport; "auto": each request tells
+    caller_id: str = ""  # our number, for calls that we place
     telephony_auth: str = "auto"
     stream_secret: str = field(default="", repr=False)  # signs stream tokens; empty: random at each start
     stream_token_secs: float = 120.0

@@ -7,7 +7,7 @@ told by its own parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -46,7 +46,7 @@ class Exchange:
     clock: IReactorTime
     beat: Metronome
     metrics: Metrics
-    pacing: Pacing = ORDINARY_PACING
+    pacings: Mapping[str, Pacing] = field(default_factory=dict)  # by carrier; absent: the ordinary one
     transfer_url: Callable[[str, str], str] = lambda call_id, number: ""  # of the document that connects it
 
 
@@ -76,7 +76,7 @@ class Call:
             wire.spoken,
             codec_for(wire.spoken).silence,
             lead_ms=settings.media.pace_lead_ms,
-            pacing=exchange.pacing,
+            pacing=exchange.pacings.get(info.carrier, ORDINARY_PACING),
             wake=lambda: exchange.beat.join(self._beat),
             rest=lambda: exchange.beat.leave(self._beat),
             audible=lambda now: self._dialogue.audible(now),
@@ -180,6 +180,16 @@ class Call:
         self._reason = self._reason or reason
         self._sink.close(code, reason)
         self._end(reason)
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, or is ending."""
+        return self._reason
+
+    def end_now(self, reason: str) -> None:
+        """Ends the call without waiting for what is being said."""
+        self._dialogue.hush()
+        self.finish(reason)
 
     # -- the life's core -----------------------------------------------------
     def greet(self) -> None:

@@ -119,6 +119,11 @@ class Dialogue:
         self._leaving = False
         self.say(text)
 
+    def hush(self) -> None:
+        """Stops what is being said, for good."""
+        if not self._over:
+            self._drop_answer()
+
     def key_pressed(self) -> None:
         """One key: the agent stops, for what it says is not listened to. The entry follows."""
         self._idle_prompts = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 from uuid import uuid4
 
 from twisted.internet.interfaces import IReactorTime
@@ -18,6 +19,14 @@ CHECK_SECS = 0.5
 """How often a call is told the time: idle callers, longest duration, keypad pauses."""
 
 MakeCall = Callable[[CallInfo, Wire, MediaSink, Callable[[Call], None]], Call]
+
+
+class Watcher(Protocol):
+    """Somebody who wants to know of calls."""
+
+    def began(self, info: CallInfo) -> None: ...
+
+    def ended(self, info: CallInfo, reason: str) -> None: ...
 
 
 class Registry:
@@ -41,6 +50,7 @@ class Registry:
         self._calls: dict[str, Call] = {}
         self._by_sid: dict[Key, Call] = {}
         self._check = Metronome(clock, CHECK_SECS)
+        self._watchers: list[Watcher] = []
         self.ended = 0
         """Calls that are over."""
 
@@ -49,6 +59,10 @@ class Registry:
 
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._calls.values()))
+
+    def watch(self, watcher: Watcher) -> None:
+        """`watcher` is told of every call that begins or ends from now on."""
+        self._watchers.append(watcher)
 
     def admits(self) -> bool:
         """There is room for one more call."""
@@ -71,6 +85,8 @@ class Registry:
         self._metrics.calls_started.inc()
         self._metrics.calls_active.set(len(self._calls))
         self._check.join(call.elapsed)
+        for watcher in self._watchers:
+            watcher.began(call.info)
         try:
             call.begin()
         except Exception:
@@ -90,6 +106,8 @@ class Registry:
             self._expectations.ended(*_key(call), self._clock.seconds())
         self._check.leave(call.elapsed)
         self.ended += 1
+        for watcher in self._watchers:
+            watcher.ended(call.info, call.reason)
         self._metrics.calls_active.set(len(self._calls))
 
 

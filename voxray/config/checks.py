@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from voxray.config import names
 from voxray.config.keys import KEYS
@@ -34,40 +33,32 @@ def check(settings: Settings, given: Reader) -> list[str]:
 
 def _carrier(settings: Settings) -> None:
     carrier = settings.calls.carrier
-    if carrier and carrier not in names.CARRIERS_BUILT:
+    if carrier and carrier not in (names.AUTO, *names.CARRIERS_BUILT):
         built = ", ".join(names.CARRIERS_BUILT)
         raise ConfigError(f'runner_transport: "{carrier}" is a known name but not built yet; built: {built}')
     if carrier:
-        _trust(settings, carrier)
-    _public_key(settings)
+        _trust(settings, names.CARRIERS_BUILT if carrier == names.AUTO else (carrier,))
 
 
-def _trust(settings: Settings, carrier: str) -> None:
+def _trust(settings: Settings, carriers: Sequence[str]) -> None:
     """To warn and go on would leave a door open that was asked to be shut."""
     mode = settings.calls.telephony_auth
-    missing = missing_secrets(settings, carrier)
-    if mode in ("signature", "both") and missing:
-        wanted = " and ".join(names.KEY_ENV[key][0] for key in missing)
-        raise ConfigError(f'telephony_auth: "{mode}" needs what {carrier} signs with: set {wanted}')
-    checked = mode in ("signature", "both") or (mode == "auto" and not missing)
-    if checked and carrier in names.SIGNS_URLS and not settings.server.proxy_host:
-        raise ConfigError(
-            f"{carrier}'s secret is set but proxy_host is not: its signatures cover the address it dials and "
-            'could not match; set proxy_host to the public host, or write "telephony_auth": "off"'
-        )
+    if mode in ("signature", "both") and all(missing_secrets(settings, each) for each in carriers):
+        wanted = _variables(settings, carriers)
+        raise ConfigError(f'telephony_auth: "{mode}" needs what the carrier signs with: set {wanted}')
+    for carrier in carriers:
+        checked = mode in ("signature", "both", "auto") and not missing_secrets(settings, carrier)
+        if checked and carrier in names.SIGNS_URLS and not settings.server.proxy_host:
+            raise ConfigError(
+                f"{carrier}'s secret is set but proxy_host is not: its signatures cover the address it dials "
+                'and could not match; set proxy_host to the public host, or write "telephony_auth": "off"'
+            )
 
 
-def _public_key(settings: Settings) -> None:
-    """One that cannot be a key would refuse every caller."""
-    given = settings.providers.api_keys.get("telnyx_public_key", "")
-    try:
-        size = len(b64decode(given, validate=True))
-    except ValueError:
-        size = 0
-    if given and size != 32:
-        raise ConfigError(
-            "telnyx_public_key is not a key: copy the base64 text of 44 characters from the portal"
-        )
+def _variables(settings: Settings, carriers: Sequence[str]) -> str:
+    """The environment variables that would give us a carrier's secret."""
+    wanted = (missing_secrets(settings, carrier) for carrier in carriers)
+    return " or ".join(" and ".join(names.KEY_ENV[key][0] for key in keys) for keys in wanted if keys)
 
 
 def missing_secrets(settings: Settings, carrier: str) -> tuple[str, ...]:
@@ -134,16 +125,23 @@ def _tls(tls: TlsSettings) -> None:
         raise ConfigError(f"tls_cert_file, tls_key_file: {type(error).__name__} while loading") from None
 
 
+def _open(settings: Settings) -> bool:
+    """No carrier's secret is there."""
+    carrier = settings.calls.carrier
+    carriers = names.CARRIERS_BUILT if carrier == names.AUTO else (carrier,)
+    return all(missing_secrets(settings, each) for each in carriers)
+
+
 # -- warnings ------------------------------------------------------------------
 def _advice(settings: Settings, given: Reader) -> Iterator[str]:
     server, calls = settings.server, settings.calls
     if not calls.carrier:
         yield 'runner_transport is not set: no calls are answered; write "runner_transport": "twilio"'
-    elif calls.telephony_auth == "auto" and (missing := missing_secrets(settings, calls.carrier)):
-        wanted = " and ".join(names.KEY_ENV[key][0] for key in missing)
+    elif calls.telephony_auth == "auto" and _open(settings):
+        carriers = names.CARRIERS_BUILT if calls.carrier == names.AUTO else (calls.carrier,)
         yield (
             "ANYBODY who finds the webhook can start calls and spend your vendors' money: "
-            f"set {wanted}, and {calls.carrier}'s requests are checked "
+            f"set {_variables(settings, carriers)}, and requests are checked "
             '("telephony_auth": "off" silences this)'
         )
     elif calls.telephony_auth == "token":

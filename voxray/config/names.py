@@ -86,6 +86,8 @@ ALL_PROVIDERS = tuple(dict.fromkeys(name for stage in STAGES for name in KNOWN[s
 CARRIERS = ("twilio", "telnyx", "plivo", "exotel", "daily", "livekit", "webrtc")
 CARRIERS_BUILT = ("twilio", "telnyx", "plivo", "exotel")
 
+AUTO = "auto"  # runner_transport: any of the built ones
+
 AUTHS = ("auto", "off", "signature", "token", "both")
 
 # What a carrier signs its requests with, in `api_keys`: all of these, or nothing can be checked.
@@ -116,6 +118,8 @@ KEY_ENV: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "twilio_auth_token": ("TWILIO_AUTH_TOKEN",),
         "telnyx_api_key": ("TELNYX_API_KEY",),
         "telnyx_public_key": ("TELNYX_PUBLIC_KEY",),
+        "telnyx_account_sid": ("TELNYX_ACCOUNT_SID",),
+        "telnyx_application_sid": ("TELNYX_APPLICATION_SID",),
         "plivo_auth_id": ("PLIVO_AUTH_ID",),
         "plivo_auth_token": ("PLIVO_AUTH_TOKEN",),
         "exotel_account_sid": ("EXOTEL_ACCOUNT_SID",),

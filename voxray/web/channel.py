@@ -28,6 +28,7 @@ _REFUSAL = (
     b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
 )
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+CALLS_PATH = "/api/v1/calls"
 ROUTES = {
     "/": "root",
     "/health": "health",
@@ -41,7 +42,11 @@ ROUTES = {
 def route_of(path: bytes) -> str:
     """A bounded label."""
     text = path.decode("ascii", "replace")
-    return "telephony_ws" if hosts.is_media_path(text) else ROUTES.get(text, "other")
+    if hosts.is_media_path(text):
+        return "telephony_ws"
+    if text == CALLS_PATH or text.startswith(f"{CALLS_PATH}/"):
+        return "calls"
+    return ROUTES.get(text, "other")
 
 
 class HttpRecorder(Protocol):

@@ -18,6 +18,7 @@ from voxray.call.expected import Expected
 from voxray.frames import IncomingCall
 from voxray.web.api import problems
 from voxray.web.envelope import failure, success
+from voxray.web.handovers import PATH as TRANSFER_PATH
 from voxray.web.hosts import public_host, stream_url
 from voxray.web.requests import fields, query, signed_request
 from voxray.web.trust import TOKEN_PARAMETER, Doorkeeper, Refused, Trunk, Visitor
@@ -39,9 +40,13 @@ class Admission:
     """A call is about to open its socket; whether that is sure: warm the providers up."""
     refused: Callable[[str, str], None] = lambda where, reason: None
     """Counts what was not let in; the labels are bounded."""
+    told: Callable[[str, Mapping[str, str]], None] = lambda dial_id, form: None
+    """The status of a call that we placed."""
+    handed_over: Callable[[str], str | None] = lambda token: None
+    """The number that the token of a transfer leads to."""
 
 
-Handler = Callable[["Hooks", Any, Visitor], bytes]
+Handler = Callable[..., bytes]
 
 
 def from_carrier(handler: Handler) -> Callable[..., bytes]:
@@ -126,6 +131,24 @@ class Hooks:
     @from_carrier
     def get_call(self, request: Any, visitor: Visitor) -> bytes:
         return self._answer(request, visitor)
+
+    @app.route("/telephony/status", methods=["POST", "GET"])
+    @from_carrier
+    def status(self, request: Any, visitor: Visitor) -> bytes:
+        """What became of a call that we placed."""
+        if visitor.dialed is not None:
+            self._admission.told(visitor.dialed.call_id, visitor.form)
+        return b""
+
+    @app.route(f"{TRANSFER_PATH}/<token>", methods=["POST", "GET"])
+    @from_carrier
+    def transfer(self, request: Any, visitor: Visitor, token: str) -> bytes:
+        """The document of a transfer, once."""
+        number = self._admission.handed_over(token)
+        document = visitor.trunk.documents.connect(number) if number else None
+        if document is None:
+            return failure(request, 404, "Not found")
+        return self._document(request, visitor.trunk, document)
 
     # -- answering -------------------------------------------------------------
     def _answer(self, request: Any, visitor: Visitor) -> bytes:

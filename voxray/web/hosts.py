@@ -75,4 +75,7 @@ def is_media_path(path: str) -> bool:
 
 def loggable(path: str) -> str:
     """The path without a token that may be in it."""
-    return f"{MEDIA_PATH}/-" if path.startswith(f"{MEDIA_PATH}/") else path
+    for secret in (f"{MEDIA_PATH}/", "/telephony/transfer/"):
+        if path.startswith(secret):
+            return f"{secret}-"
+    return path

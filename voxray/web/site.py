@@ -18,7 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from voxray.web import hosts
-from voxray.web.channel import ROUTES, BoundedRequest, Channel, Deadlines, HttpRecorder
+from voxray.web.channel import BoundedRequest, Channel, Deadlines, HttpRecorder, route_of
 from voxray.web.envelope import failure
 
 __all__ = ["Deadlines", "HttpRecorder", "Root", "VoxraySite"]
@@ -82,9 +82,12 @@ class Root(Resource):
     it cannot be the parent of /telephony: it is handed each request with the path put back.
     """
 
-    def __init__(self, api: Resource, hooks: Resource, media: Any | None) -> None:
+    def __init__(
+        self, api: Resource, hooks: Resource, media: Any | None, calls: Resource | None = None
+    ) -> None:
         super().__init__()
         self._api = api
+        self._calls = calls
         self._hooks = hooks
         self._media = media
         self.putChild(b"telephony", _Telephony(hooks, media))
@@ -97,8 +100,10 @@ class Root(Resource):
     def getChild(self, path: bytes, request: Any) -> Resource:
         request.prepath.pop()
         request.postpath.insert(0, path)
-        route = ROUTES.get(request.path.decode("ascii", "replace"), "root")
-        return self._hooks if route == "root" else self._api
+        route = route_of(request.path)
+        if route == "calls" and self._calls is not None:
+            return self._calls
+        return self._hooks if route in ("root", "other", "calls") else self._api
 
 
 class _Telephony(Resource):

@@ -76,17 +76,19 @@ class StreamTokens:
             return Fault.SPENT
         return Claim(carrier, subject, float(expiry), nonce)
 
-    def spend(self, claim: Claim, now: float) -> bool:
-        """Uses it up; False when somebody was faster."""
+    def spend(self, claim: Claim, now: float) -> Fault | None:
+        """Uses it up; why not, when it is too late or somebody was faster."""
+        if now >= claim.expires_at:
+            return Fault.EXPIRED
         if claim.nonce in self._spent:
-            return False
+            return Fault.SPENT
         self._spent[claim.nonce] = claim.expires_at
         while self._spent:
             nonce, expires_at = next(iter(self._spent.items()))
             if expires_at > now and len(self._spent) <= MAX_SPENT:
                 break
             del self._spent[nonce]
-        return True
+        return None
 
     def _sign(self, claim: bytes) -> str:
         digest = hmac.new(self._key, claim, hashlib.sha256).digest()

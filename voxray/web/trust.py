@@ -86,6 +86,7 @@ class Visitor:
     trunk: Trunk
     call: IncomingCall
     verified: bool
+    form: Mapping[str, str] = field(default_factory=dict, repr=False)
     dialed: Expected | None = None
 
 
@@ -152,7 +153,7 @@ class Doorkeeper:
         dialed = self._dialed(dial_id) if dial_id else None
         if dialed is not None and dialed.call_sid and dialed.call_sid != call.call_sid:
             return Refused("webhook_other_call")
-        return Visitor(trunk, call, verified, dialed)
+        return Visitor(trunk, call, verified, form, dialed)
 
     def answered(self, visitor: Visitor) -> Expected | None:
         """The call whose stream the answer is about to ask for, from now on expected, with its token.
@@ -180,9 +181,9 @@ class Doorkeeper:
             self._expectations.add(expected, now)
         return expected
 
-    def dial_token(self, dial_id: str, carrier: str) -> str:
+    def dial_token(self, dial_id: str, carrier: str, ring_secs: float) -> str:
         """For the stream of a call that we place, whose carrier's id nobody knows yet."""
-        return self._tokens.mint(carrier, f"{DIAL}{dial_id}", self._wall_clock())
+        return self._tokens.mint(carrier, f"{DIAL}{dial_id}", self._wall_clock() + ring_secs)
 
     # -- the upgrade -----------------------------------------------------------
     def ticket(self, request: SignedRequest, token: str) -> Ticket | Refused:
@@ -237,8 +238,8 @@ class Doorkeeper:
             if trunk.rules.token:
                 return Refused("token_other_call")
             return self._without_token(ticket, trunk, started)
-        if not self._tokens.spend(claim, self._wall_clock()):
-            return Refused(Fault.SPENT.value)
+        if (fault := self._tokens.spend(claim, self._wall_clock())) is not None:
+            return Refused(fault.value)
         replaces = self._live(trunk.name, started.call_sid)
         self._expectations.began(trunk.name, started.call_sid)
         return Welcome(trunk.name, expected, replaces)
