@@ -7,12 +7,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fakes import FakeControl
 from tests.house import House, Line
-from voxray import tap
-from voxray.errors import ErrorKind, ProviderError
+from tests.test_exotel_carrier import EXOTEL
+from tests.test_exotel_carrier import call as exotel_call
+from voxray.errors import ConfigError, ErrorKind, ProviderError
 from voxray.frames import Message, TextDelta, Transfer
-from voxray.interfaces import Ability
 
 DOWN = ProviderError("fake", ErrorKind.OVERLOADED, "down")
 
@@ -128,50 +127,47 @@ class EndTests(SynchronousTestCase):
 
 
 class TransferTests(SynchronousTestCase):
-    """Where closing the socket is how one transfers: no call need be vouched for."""
-
-    def call(self, **document: object) -> Line:
-        self.patch(
-            tap, "_control", lambda settings, reactor: FakeControl(abilities=[Ability.CLOSING_TRANSFERS])
-        )
-        house = House(
-            self, document, [TextDelta("Sales then."), Transfer("sales")], [TextDelta("Here I am.")]
-        )
-        line = house.dial()
-        line.press("1#")
+    def asked(self, line: Line, keys: str) -> None:
+        line.press(keys)
         line.silence(2.0)
-        return line
 
     def test_transfers(self) -> None:
-        """A name of the key is transferred to; one that is not there is refused, and the call goes on."""
-        line = self.call(transfers={"sales": "+14155550100"})
-        self.assertEqual((line.said, line.code), (["Sales then."], 1000))
-        for transfers in ({}, {"Sales": "+14155550100"}):
-            line = self.call(transfers=transfers, transfer_apology="")
-            line.press("2#")
-            line.silence(1.0)
-            self.assertEqual((line.said, line.code), (["Sales then.", "Here I am."], None))
+        """A name of the key is transferred to (Exotel: by closing); another is not, and the call goes on."""
+        replies = [TextDelta("Sales then."), Transfer("sales")], [TextDelta("Here I am.")]
+        for transfers, code in (
+            ({"sales": "+14155550100"}, 1000),
+            ({"Sales": "+14155550100"}, None),
+            ({}, None),
+        ):
+            house = House(self, {**EXOTEL, "transfers": transfers}, *replies)
+            line = exotel_call(house)
+            self.asked(line, "1#")
+            self.assertEqual(line.code, code)
+            if code is None:
+                self.asked(line, "2#")
+                self.assertEqual(len(house.llm.asked), 2)
 
     def test_transfer_apology(self) -> None:
-        """The owner's words when a transfer is not possible."""
-        line = self.call(transfer_apology="They are at lunch.")
-        self.assertEqual((line.said, line.code), (["Sales then.", "They are at lunch."], None))
+        """The owner's words when a transfer is not possible; without any, the agent just listens again."""
+        for words, said in (("They are at lunch.", ["They are at lunch."]), ("", [])):
+            document = {"transfers": {"sales": "+14155550100"}, "transfer_apology": words}
+            line = House(self, document, [TextDelta("Sales then."), Transfer("sales")]).dial()
+            self.asked(line, "1#")
+            self.assertEqual((line.said, line.code), (["Sales then.", *said], None))
 
     def test_the_local_model(self) -> None:
-        """A fact of the scenario transfers to a name of the key."""
+        """A fact of the scenario transfers to a name of the key; another name is refused at the start."""
         path = Path(self.mktemp()).absolute()
         fact = {"id": "person", "words": ["person"], "answer": "To the desk.", "transfer": "desk"}
         path.write_text(json.dumps({"business": "B", "facts": [fact]}), encoding="utf-8")
-        self.patch(
-            tap, "_control", lambda settings, reactor: FakeControl(abilities=[Ability.CLOSING_TRANSFERS])
-        )
-        document = {"transfers": {"desk": "sip:d@h"}, "scenario_file": str(path), "llm_provider": "local"}
-        line = House(self, document, real=("llm",)).dial()
+        document = {"scenario_file": str(path), "llm_provider": "local", "transfer_apology": "Nobody."}
+        line = House(self, {**document, "transfers": {"desk": "sip:d@h"}}, real=("llm",)).dial()
         line.tone(0.8)
         line.silence(1.0)
         line.answer("A person please.")
         line.silence(1.0)
-        self.assertEqual((line.said, line.code), (["To the desk."], 1000))
+        self.assertEqual((line.said, line.code), (["To the desk.", "Nobody."], None))
+        self.assertRaises(ConfigError, House, self, document, real=("llm",))
 
 
 class LanguageTests(SynchronousTestCase):

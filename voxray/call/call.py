@@ -6,10 +6,8 @@ told by its own parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxray.audio.codec import codec_for
@@ -18,36 +16,17 @@ from voxray.call.conversation import Conversation
 from voxray.call.dialogue import Dialogue
 from voxray.call.ear import Ear
 from voxray.call.ending import TRANSFERRED, Ending, Transfers
+from voxray.call.exchange import Exchange
 from voxray.call.floor import FloorState
 from voxray.call.keypad import ENTER, Keypad
 from voxray.call.keypress import KeyPress
 from voxray.call.limits import Due, Longest
-from voxray.call.metronome import Metronome
 from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
-from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
 from voxray.call.report import TurnLog
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, StreamStopped, Wire
-from voxray.interfaces import ORDINARY_PACING, CallControl, MediaSink, Pacing, Providers, VoiceActivity
-from voxray.metrics import Metrics
-from voxray.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What all calls share."""
-
-    settings: Settings
-    providers: Providers
-    phrases: PhraseBook
-    activity: VoiceActivity
-    controls: Mapping[str, CallControl]  # by carrier; absent: without credentials
-    clock: IReactorTime
-    beat: Metronome
-    metrics: Metrics
-    pacings: Mapping[str, Pacing] = field(default_factory=dict)  # by carrier; absent: the ordinary one
-    transfer_url: Callable[[str, str], str] = lambda call_id, number: ""  # of the document that connects it
+from voxray.interfaces import ORDINARY_PACING, MediaSink
 
 
 class Call:
