@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
 
     from voxray.call.exchange import Exchange
-    from voxray.call.registry import Registry
     from voxray.http import HttpClient
     from voxray.settings import Settings
-    from voxray.telephony import Lines
+    from voxray.telephony import Front, Lines
     from voxray.worker import ThreadWorker
 
 __all__ = ["Options", "makeService"]
@@ -48,7 +47,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     from voxray.http import HttpClient
     from voxray.listening import bind
     from voxray.service import Daemon, Parts
-    from voxray.telephony import lines
+    from voxray.telephony import front, lines
     from voxray.tls import with_tls
     from voxray.worker import ThreadWorker
 
@@ -64,7 +63,8 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
         expectations=made.expectations if made else None,
     )
     daemon: Daemon
-    site = _site(exchange, registry, made, reactor, ready=lambda: daemon.ready)
+    served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
+    site = _site(exchange, served, reactor, ready=lambda: daemon.ready)
     agent = settings.agent
     daemon = Daemon(
         Parts(
@@ -73,7 +73,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             site=with_tls(settings.server.tls, site, reactor),
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
-            startables=[exchange.activity, *exchange.providers.all],
+            startables=[exchange.activity, *exchange.providers.all, *([served.dialer] if served else [])],
             workers=workers,
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
@@ -128,20 +128,17 @@ def _voice_activity(settings: Settings, reactor: Any) -> Any:
     return SileroVoiceActivity(reactor, InferenceThread(reactor))
 
 
-def _site(exchange: Exchange, registry: Registry, made: Lines | None, reactor: Any, *, ready: Any) -> Any:
+def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any) -> Any:
     from voxray.metrics import HttpRecorder
-    from voxray.telephony import front
     from voxray.web.api import Api
     from voxray.web.idle import Idle
     from voxray.web.site import Root, VoxraySite
 
     settings, metrics = exchange.settings, exchange.metrics
     api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
-    if made is None:
+    if served is None:
         root = Root(api.resource(), Idle().resource(), None)
     else:
-        served = front(made, exchange, registry, reactor, ready)
         root = Root(api.resource(), served.hooks, served.media, served.calls)
-        metrics.insecure.labels("webhook_auth").set(made.insecure)
     body_limit = settings.server.max_request_body_bytes
     return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)

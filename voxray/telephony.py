@@ -123,7 +123,6 @@ class Front:
     media: MediaResource
     calls: Any
     dialer: Dialer
-    stop: Callable[[], None]
 
 
 def front(
@@ -160,8 +159,9 @@ def front(
     registry.watch(dialer)
     admission = _admission(made, exchange, room, dialer, ready)
     hooks = Hooks(doorkeeper, proxy_host, admission, configured, reactor.seconds)
-    reception = Reception(doorkeeper, proxy_host, registry.open, admission.refused)
+    reception = Reception(doorkeeper, made.trunks, proxy_host, registry.open, admission.refused)
     factory = MediaFactory(reactor, settings.media, MediaRecorder(metrics))
+    metrics.insecure.labels("webhook_auth").set(made.insecure)
     calls = Calls(
         Keys(settings.server.server_api_keys),
         lambda: registry,
@@ -173,9 +173,7 @@ def front(
         clock=reactor.seconds,
         wall_clock=time.time,
     )
-    return Front(
-        hooks.resource(), MediaResource(factory, reception.admit), calls.resource(), dialer, dialer.stop
-    )
+    return Front(hooks.resource(), MediaResource(factory, reception.admit), calls.resource(), dialer)
 
 
 def _admission(
