@@ -66,6 +66,14 @@ class CallerProtocol(WebSocketClientProtocol):
         self._closing: Any = None
         self.gone: Deferred[None] = Deferred()
 
+    def sendData(self, data: bytes, *more: Any, **named: Any) -> None:
+        """Autobahn's, which names the port of the handshake's Host even when it is the scheme's own."""
+        if self.state == self.STATE_CONNECTING:
+            host = f"\r\nHost: {self.factory.host}"
+            port = 443 if self.factory.isSecure else 80
+            data = data.replace(f"{host}:{port}\r\n".encode(), f"{host}\r\n".encode(), 1)
+        super().sendData(data, *more, **named)
+
     def onOpen(self) -> None:
         self.opened = True
         self._guarded(self._call.start, self._send_text, self._send_close, self._abort)
@@ -271,6 +279,8 @@ def line_of(reactor: Any, target: Target, call: SimulatedCall) -> Line:
 
     async def fetch(method: str, url: str) -> bytes:
         fields = target.side.fields(call.result.ids, target.numbers) | {"CallStatus": "in-progress"}
+        if "Event" in fields:
+            fields["Event"] = "Redirect"  # Plivo's
         return await ask(reactor, target, outgoing(method, url, fields))
 
     return Line(call.hung_up_by_agent, call.keys_from_agent, call.transferred, fetch)

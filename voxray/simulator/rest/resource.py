@@ -125,11 +125,11 @@ def _object(body: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def required(fields: Mapping[str, Any], names: Mapping[str, int]) -> None:
+def required(fields: Mapping[str, Any], names: Mapping[str, int], status: int = 400) -> None:
     """Raises Refused with the code of the first that is missing."""
     for name, code in names.items():
         if not isinstance(fields.get(name), str) or not fields[name]:
-            raise Refused(400, code, f"{name} is required")
+            raise Refused(status, code, f"{name} is required")
 
 
 def number(fields: Mapping[str, Any], name: str, default: float, least: float, most: float) -> float:

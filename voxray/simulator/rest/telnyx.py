@@ -90,7 +90,7 @@ class TelnyxResource(Api):
     def _dialled(self, fields: dict[str, Any], *, in_path: bool) -> Order:
         """`in_path`: the application is in the path. Its own webhook is not known here: `Url` is required."""
         names = ("To", "From", "Url") if in_path else ("ApplicationSid", "To", "From", "Url")
-        required(fields, dict.fromkeys(names, _MISSING))
+        required(fields, dict.fromkeys(names, _MISSING), 422)
         ids = self._ids()
         order = Order(
             ids,
