@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_TOKEN = re.compile(r"(/telephony/\w+/)[^\s\"'<>?#&)]+")
+_TOKEN = re.compile(r"(/telephony/\w+/)[^\s\"'<>?#&):]+")
 _USERINFO = re.compile(r"(wss?://)[^/@\s\"'<>]+@")
 
 
