@@ -18,6 +18,7 @@ from tests.test_call_call import QUIET, TONE, Loudness, make_settings
 from tests.vendor import CLOSE, END, HANG, RESET, Connection, Request, Step, Vendor, answer, chunk, head
 from voxray.audio.tones import sine
 from voxray.call.call import Call, Exchange
+from voxray.call.expected import Welcome
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.registry import Registry
@@ -125,18 +126,20 @@ class FaultTests(TestCase):
             providers=Providers(OpenAITranscriber(self.http, host), self.llm, tts),
             phrases=self.phrases,
             activity=Loudness(),
-            control=None,
+            controls={},
             clock=self.clock,
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,
         )
         self.registry = Registry(
             max_calls=10,
-            carrier="twilio",
             make_call=lambda info, wire, sink, ended: Call(info, wire, sink, exchange, ended),
             clock=self.clock,
             metrics=self.metrics,
         )
+
+    def open(self, sink: RecordingSink) -> Call | None:
+        return self.registry.open(StreamStarted("MZ1", "CA1", "AC1", ULAW_8K), sink, Welcome("twilio"))
 
     async def turn(self) -> None:
         """Lets the real sockets move."""
@@ -169,7 +172,7 @@ class FaultTests(TestCase):
             while not preparing.called:
                 await self.turn()
         sink = RecordingSink()
-        call = self.registry.open(StreamStarted("MZ1", "CA1", "AC1", ULAW_8K), sink)
+        call = self.open(sink)
         assert call is not None
         for faulty in (stage, ""):
             self.vendor.faulty, self.vendor.fault = faulty, fault
@@ -226,7 +229,7 @@ class FaultTests(TestCase):
                 for fault in ([HANG], [*MIDWAY[stage], HANG]):
                     self.office()
                     self.vendor.faulty, self.vendor.fault = stage, fault
-                    call = self.registry.open(StreamStarted("MZ1", "CA1", "AC1", ULAW_8K), RecordingSink())
+                    call = self.open(RecordingSink())
                     assert call is not None
                     await self.hear(call, b"", 25)
                     await self.hear(call, TONE, 50)

@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import wave
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,22 +15,23 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import voxray
-from tests.fakes import FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
+from tests.fakes import FakeControl, FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
 from voxray.audio.codec import codec_for
 from voxray.audio.g711 import linear_to_ulaw, ulaw_to_linear
 from voxray.audio.resample import resampled
-from voxray.call.call import GOODBYE_GRACE_SECS, Call, Exchange
+from voxray.call.call import Call, Exchange
 from voxray.call.ending import PLAY_OUT_MAX_SECS, STOP_AFTER_HANGUP_SECS
+from voxray.call.expected import Expected, Welcome
+from voxray.call.limits import GOODBYE_GRACE_SECS
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
-from voxray.call.registry import ANNOUNCED_SECS, Registry
+from voxray.call.registry import Registry
 from voxray.errors import CarrierError, ErrorKind, ProviderError
 from voxray.frames import (
     ULAW_8K,
     Audio,
     Dtmf,
     EndCall,
-    IncomingCall,
     Mark,
     MediaFormat,
     StreamStarted,
@@ -93,19 +96,6 @@ class Loudness(EnergyVoiceActivity):
         return super().open(rate_hz, judged)
 
 
-class FakeControl:
-    """The carrier's REST API."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.hung_up: list[str] = []
-        self.error = error
-
-    async def hang_up(self, call_sid: str) -> None:
-        self.hung_up.append(call_sid)
-        if self.error is not None:
-            raise self.error
-
-
 def make_settings(**agent: object) -> Settings:
     stage = StageSettings("scripted")
     return Settings(
@@ -131,7 +121,9 @@ class Line:
         activity: VoiceActivity | None = None,
         wire: MediaFormat = ULAW_8K,
         pacing: Pacing = ORDINARY_PACING,
+        **shared: Any,
     ) -> None:
+        """`shared` are other fields of the Exchange."""
         self.wire = wire
         self._noise = [on_wire(packet, wire) for packet in QUIET]
         self.clock = Clock()
@@ -140,30 +132,34 @@ class Line:
         self.stt, self.llm, self.tts = FakeTranscriber(), FakeModel(*replies), FakeSynthesizer()
         self.metrics = Metrics()
         phrases = PhraseBook(self.tts)
+        shared = {"controls": {} if control is None else {"twilio": control}, **shared}
         exchange = Exchange(
             settings=self.settings,
             providers=Providers(self.stt, self.llm, self.tts),
             phrases=phrases,
             activity=activity or EnergyVoiceActivity(),
-            control=control,
             clock=self.clock,
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,
-            pacing=pacing,
+            pacings={"twilio": pacing},
+            **shared,
         )
         self.registry = Registry(
             max_calls=max_calls,
-            carrier="twilio",
             make_call=lambda info, wire, sink, ended: Call(info, wire, sink, exchange, ended),
             clock=self.clock,
             metrics=self.metrics,
         )
         self._quiet = 0
 
-    def dial(self, call_sid: str = "CA" + "1" * 32) -> tuple[Call, RecordingSink]:
+    def dial(
+        self, call_sid: str = "CA" + "1" * 32, expected: Expected | None = None
+    ) -> tuple[Call, RecordingSink]:
+        """A stream begins; the webhook before it was signed unless `expected` says otherwise."""
         sink = RecordingSink()
         started = StreamStarted("MZ1", call_sid, "AC1", self.wire, {"from": "+15550001"})
-        call = self.registry.open(started, sink)
+        expected = expected or Expected(uuid4().hex, "twilio", call_sid, verified=True)
+        call = self.registry.open(started, sink, Welcome("twilio", expected))
         assert call is not None
         return call, sink
 
@@ -177,6 +173,14 @@ class Line:
         for _ in range(round(secs / 0.02)):
             self._quiet += 1
             self.hear(call, [self._noise[self._quiet % len(QUIET)]])
+
+    def press(self, call: Call, keys: str) -> None:
+        for digit in keys:
+            call.receive(Dtmf(digit))
+
+    def count(self, name: str, **labels: str) -> float:
+        """A metric's value."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 class CallTests(SynchronousTestCase):
@@ -381,7 +385,7 @@ class RegistryTests(SynchronousTestCase):
         line.dial("CA2")
         self.assertFalse(line.registry.admits())
         started = StreamStarted("MZ3", "CA3", "AC1", ULAW_8K)
-        self.assertIsNone(line.registry.open(started, RecordingSink()))
+        self.assertIsNone(line.registry.open(started, RecordingSink(), Welcome("twilio")))
         refused = line.metrics.registry.get_sample_value(
             "voxray_calls_refused_total", {"reason": "max_calls"}
         )
@@ -393,22 +397,27 @@ class RegistryTests(SynchronousTestCase):
     def test_the_webhook_knows_who_calls(self) -> None:
         """Numbers of the webhook beat those of the stream, which anybody may have written."""
         line = Line()
-        line.registry.announce(IncomingCall("CA9", "+4930123", "+4930999"))
-        call, _ = line.dial("CA9")
+        call, _ = line.dial("CA9", Expected("id", "twilio", "CA9", "+4930123", "+4930999"))
         self.assertEqual((call.info.from_number, call.info.to_number), ("+4930123", "+4930999"))
         other, _ = line.dial("CA8")
         self.assertEqual(other.info.from_number, "+15550001")
         line.registry.abort_all(1001, "test over")
 
-    def test_announcements_do_not_pile_up(self) -> None:
-        """Webhooks whose stream never comes are forgotten."""
+    def test_one_stream_a_call(self) -> None:
+        """A call is live until it ends; a stream that owns it takes the place of the one before."""
         line = Line()
-        for i in range(5000):
-            line.registry.announce(IncomingCall(f"CA{i}", "", ""))
-        self.assertLessEqual(len(line.registry._announced), 2000)
-        line.clock.advance(ANNOUNCED_SECS + 1)
-        line.registry.announce(IncomingCall("CAx", "", ""))
-        self.assertEqual(len(line.registry._announced), 1)
+        call, sink = line.dial("CA1")
+        self.assertTrue(line.registry.live("twilio", "CA1"))
+        self.assertFalse(line.registry.live("plivo", "CA1"))
+        started = StreamStarted("MZ2", "CA1", "AC1", ULAW_8K)
+        newer = line.registry.open(started, RecordingSink(), Welcome("twilio", replaces=True))
+        assert newer is not None
+        self.assertEqual((sink.closed, len(line.registry)), ((1000, "replaced"), 1))
+        self.assertTrue(line.registry.live("twilio", "CA1"))
+        call.disconnected("closed")
+        self.assertTrue(line.registry.live("twilio", "CA1"))
+        newer.receive(StreamStopped())
+        self.assertFalse(line.registry.live("twilio", "CA1"))
 
     def test_abort_all(self) -> None:
         """The daemon goes: every socket is closed with 1001 and nothing is left."""

@@ -25,12 +25,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import media, start
+from tests.doors import OpenFactory, unknown
 from tests.fakes import RecordingSink
 from tests.test_call_call import Line, Loudness, make_settings
 from tests.test_media_socket import Peer, Recorder
 from tests.wsframes import BINARY, PING, frame
 from voxray.audio.g711 import linear_to_ulaw, ulaw_to_linear
 from voxray.call.call import Call, Exchange
+from voxray.call.expected import Welcome
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.registry import Registry
@@ -40,7 +42,6 @@ from voxray.metrics import Metrics
 from voxray.providers.scripted import ScriptedChat, ScriptedTranscriber, ToneSynthesizer, tone_hz
 from voxray.serializers.twilio import TwilioSerializer
 from voxray.settings import MediaSettings
-from voxray.web.media import MediaFactory
 
 CALLERS_HZ = {"alpha": 700.0, "victor": 1900.0}
 """Each caller speaks one tone, and the transcriber calls it by this name."""
@@ -85,7 +86,7 @@ class Exchangeful:
             providers=Providers(self.stt, ScriptedChat(self.clock), tts),
             phrases=PhraseBook(tts),
             activity=Loudness(),
-            control=None,
+            controls={},
             clock=self.clock,
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,
@@ -93,13 +94,12 @@ class Exchangeful:
         self.calls: list[Call] = []
         self.registry = Registry(
             max_calls=3,
-            carrier="twilio",
             make_call=lambda info, wire, sink, ended: self.keep(Call(info, wire, sink, exchange, ended)),
             clock=self.clock,
             metrics=self.metrics,
         )
-        self.factory = MediaFactory(
-            self.clock, MediaSettings(), TwilioSerializer, self.registry.open, self.recorder
+        self.factory = OpenFactory(
+            self.clock, MediaSettings(), TwilioSerializer, unknown(self.registry.open), self.recorder
         )
 
     def keep(self, call: Call) -> Call:
@@ -372,7 +372,7 @@ class FaultTests(SynchronousTestCase):
         line = Line()
         self.patch(Call, "greet", lambda call: 1 / 0)
         started = StreamStarted("MZ1", "CA1", "AC1", ULAW_8K)
-        self.assertRaises(ZeroDivisionError, line.registry.open, started, RecordingSink())
+        self.assertRaises(ZeroDivisionError, line.registry.open, started, RecordingSink(), Welcome("twilio"))
         self.assertEqual(len(line.registry), 0)
         line.clock.advance(1)
         self.assertEqual(line.clock.getDelayedCalls(), [])

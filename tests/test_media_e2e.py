@@ -19,13 +19,14 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
+from tests.doors import OpenFactory
 from tests.test_media_socket import Call, Recorder, media, start
 from tests.test_web_http import Recorder as HttpRecorder
 from voxray.frames import Audio, StreamStarted
 from voxray.interfaces import MediaSink
 from voxray.serializers.twilio import TwilioSerializer
 from voxray.settings import MediaSettings
-from voxray.web.media import MediaFactory, MediaResource
+from voxray.web.media import MediaResource
 from voxray.web.site import Root, VoxraySite
 
 THE_REACTOR: Any = reactor
@@ -69,14 +70,14 @@ class LoopbackTests(TestCase):
     def setUp(self) -> None:
         self.calls: list[Call] = []
         self.recorder = Recorder()
-        self.factory = MediaFactory(
+        self.factory = OpenFactory(
             THE_REACTOR,
             MediaSettings(start_timeout_secs=1.0),
             TwilioSerializer,
             self.open_call,
             self.recorder,
         )
-        root = Root(Resource(), Resource(), MediaResource(self.factory))
+        root = Root(Resource(), Resource(), MediaResource(self.factory, lambda request: self.factory.guest()))
         self.http = HttpRecorder()
         self.site = VoxraySite(root, THE_REACTOR, lambda: 0.0, self.http, max_body_bytes=1000)
         self.site.startFactory = lambda: None  # no access log

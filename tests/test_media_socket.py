@@ -13,6 +13,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.doors import OpenFactory
 from tests.wsframes import BINARY, CLOSE, PING, PONG, close_code, frame, handshake, server_frames
 from voxray.frames import Audio, Dtmf, Frame, Mark, StreamStarted, StreamStopped
 from voxray.interfaces import MediaSink
@@ -141,7 +142,7 @@ class MediaTestCase(SynchronousTestCase):
         self.calls: list[Call] = []
         self.refuse = False
         self.broken = False
-        self.factory = MediaFactory(
+        self.factory = OpenFactory(
             self.clock,
             MediaSettings(),
             TwilioSerializer,
@@ -208,7 +209,7 @@ class HandshakeTests(MediaTestCase):
 
     def test_socket_limit(self) -> None:
         """Above the limit the upgrade itself is refused with 503."""
-        factory = MediaFactory(
+        factory = OpenFactory(
             self.clock, MediaSettings(), TwilioSerializer, self.open_call, self.recorder, max_sockets=1
         )
         first, second = Peer(factory), Peer(factory)

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
+from tests.doors import Doors, twilio_trunk
 from tests.test_web_hosts import BAD
-from voxray.carriers.twilio import TwilioDocuments
 from voxray.frames import IncomingCall
 from voxray.web.api import Api
 from voxray.web.hooks import Admission, Hooks
@@ -85,6 +85,7 @@ class HttpTestCase(SynchronousTestCase):
     """The whole tree on imaginary connections."""
 
     proxy_host = "voice.example.com"
+    trunk = twilio_trunk()
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -92,13 +93,20 @@ class HttpTestCase(SynchronousTestCase):
         self.ready = self.room = True
         self.draining = False
         self.announced: list[IncomingCall] = []
+        self.refused: list[tuple[str, str]] = []
         self.registry: CollectorRegistry | None = CollectorRegistry()
         Counter("voxray_test", "A counter.", registry=self.registry).inc()
         self.site = self.make_site(self.registry)
 
     def make_site(self, registry: CollectorRegistry | None) -> VoxraySite:
-        admission = Admission(lambda: self.draining, lambda: self.room, self.announce)
-        hooks = Hooks(TwilioDocuments(), self.proxy_host, admission)
+        admission = Admission(
+            lambda: self.draining,
+            lambda: self.room,
+            lambda call, verified: self.announce(call),
+            lambda where, reason: self.refused.append((where, reason)),
+        )
+        self.doors = Doors(self.trunk)
+        hooks = Hooks(self.doors.keeper, self.proxy_host, admission, "twilio", self.clock.seconds)
         api = Api(lambda: self.ready, registry)
         root = Root(api.resource(), hooks.resource(), Resource())
         return VoxraySite(root, self.clock, lambda: 1_700_000_000.0, self.recorder, max_body_bytes=1000)

@@ -98,11 +98,25 @@ class CallPort(Protocol):
         """The socket is gone; exactly once. `reason` is one of `web.media.END_REASONS`."""
 
 
-class OpenCall(Protocol):
-    """Joins a socket to a call once its `start` is in."""
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A stream that becomes no call: for want of room (close code 1013), else for want of trust (1008)."""
 
-    def __call__(self, started: StreamStarted, sink: MediaSink) -> CallPort | None:
-        """None refuses the stream: the socket is closed with 1013. It may already use the sink."""
+    reason: str
+    full: bool = False
+
+
+class Guest(Protocol):
+    """A socket that was let in, not yet a call."""
+
+    serializer: Serializer
+    """Its carrier's, new."""
+
+    def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined:
+        """Joins the socket to a call once its `start` is in. It may already use the sink."""
+
+    def held(self) -> Sequence[bytes]:
+        """Messages from before the `start` that told whose stream it is: to be read again, now."""
 
 
 class AnswerDocuments(Protocol):

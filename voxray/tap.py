@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
 
     from voxray.call.call import Exchange
-    from voxray.call.registry import Registry
     from voxray.http import HttpClient
-    from voxray.interfaces import CallControl
     from voxray.settings import Settings
+    from voxray.telephony import Front, Lines
     from voxray.worker import ThreadWorker
 
 __all__ = ["Options", "makeService"]
@@ -48,21 +47,24 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     from voxray.http import HttpClient
     from voxray.listening import bind
     from voxray.service import Daemon, Parts
+    from voxray.telephony import front, lines
     from voxray.tls import with_tls
     from voxray.worker import ThreadWorker
 
     http = HttpClient(reactor)
     workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
-    exchange = _exchange(settings, http, workers, reactor)
+    made = lines(settings, reactor) if settings.calls.carrier else None
+    exchange = _exchange(settings, http, workers, made, reactor)
     registry = Registry(
         max_calls=settings.calls.max_calls,
-        carrier=settings.calls.carrier,
         make_call=_call_maker(exchange),
         clock=reactor,
         metrics=exchange.metrics,
+        expectations=made.expectations if made else None,
     )
     daemon: Daemon
-    site = _site(exchange, registry, reactor, ready=lambda: daemon.ready)
+    served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
+    site = _site(exchange, served, reactor, ready=lambda: daemon.ready)
     agent = settings.agent
     daemon = Daemon(
         Parts(
@@ -71,10 +73,10 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             site=with_tls(settings.server.tls, site, reactor),
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
-            startables=[exchange.activity, *exchange.providers.all],
+            startables=[exchange.activity, *exchange.providers.all, *([served.dialer] if served else [])],
             workers=workers,
             http=http,
-            phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt),
+            phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
             warnings=warnings,
         ),
         reactor,
@@ -83,28 +85,31 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
 
 
 def _exchange(
-    settings: Settings, http: HttpClient, workers: tuple[ThreadWorker, ThreadWorker], reactor: Any
+    settings: Settings,
+    http: HttpClient,
+    workers: tuple[ThreadWorker, ThreadWorker],
+    made: Lines | None,
+    reactor: Any,
 ) -> Exchange:
     """What all calls share."""
     from voxray.call.call import Exchange
     from voxray.call.metronome import Metronome
     from voxray.call.phrases import PhraseBook
-    from voxray.catalog import build_carrier, build_providers
-    from voxray.interfaces import ORDINARY_PACING
+    from voxray.catalog import build_providers
     from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
-    carrier = settings.calls.carrier
     return Exchange(
         settings=settings,
         providers=providers,
         phrases=PhraseBook(providers.tts),
         activity=_voice_activity(settings, reactor),
-        control=_control(settings, reactor),
+        controls=made.controls if made else {},
         clock=reactor,
         beat=Metronome(reactor, BEAT_SECS),
-        pacing=build_carrier(carrier).pacing if carrier else ORDINARY_PACING,
         metrics=Metrics(),
+        pacings={name: carrier.pacing for name, carrier in made.carriers.items()} if made else {},
+        transfer_url=made.handovers.url if made else lambda call_id, number: "",
     )
 
 
@@ -123,21 +128,7 @@ def _voice_activity(settings: Settings, reactor: Any) -> Any:
     return SileroVoiceActivity(reactor, InferenceThread(reactor))
 
 
-def _control(settings: Settings, reactor: Any) -> CallControl | None:
-    """The carrier's REST API, if we have its credentials."""
-    if not settings.calls.carrier:
-        return None
-    from treq.client import HTTPClient
-    from twisted.web.client import Agent, HTTPConnectionPool
-
-    from voxray.catalog import build_carrier
-
-    pool: Any = HTTPConnectionPool(reactor)
-    client: Any = HTTPClient(Agent(reactor, connectTimeout=3, pool=pool))
-    return build_carrier(settings.calls.carrier).control(settings, client, reactor)
-
-
-def _site(exchange: Exchange, registry: Registry, reactor: Any, *, ready: Any) -> Any:
+def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any) -> Any:
     from voxray.metrics import HttpRecorder
     from voxray.web.api import Api
     from voxray.web.idle import Idle
@@ -145,41 +136,9 @@ def _site(exchange: Exchange, registry: Registry, reactor: Any, *, ready: Any) -
 
     settings, metrics = exchange.settings, exchange.metrics
     api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
-    front, media = Idle().resource(), None
-    if settings.calls.carrier:
-        front, media = _telephony(exchange, registry, reactor, ready)
-    root = Root(api.resource(), front, media)
+    if served is None:
+        root = Root(api.resource(), Idle().resource(), None)
+    else:
+        root = Root(api.resource(), served.hooks, served.media, served.calls)
     body_limit = settings.server.max_request_body_bytes
     return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)
-
-
-def _telephony(exchange: Exchange, registry: Registry, reactor: Any, ready: Any) -> Any:
-    """The webhook and the media socket."""
-    from voxray.catalog import build_carrier
-    from voxray.metrics import MediaRecorder
-    from voxray.web.hooks import Admission, Hooks
-    from voxray.web.media import MediaFactory, MediaResource
-
-    settings, recorder = exchange.settings, MediaRecorder(exchange.metrics)
-    carrier = build_carrier(settings.calls.carrier)
-    admission = Admission(
-        draining=lambda: not ready(), room=registry.admits, announced=_announcer(registry, exchange)
-    )
-    hooks = Hooks(carrier.documents(settings), settings.server.proxy_host, admission)
-    media = MediaFactory(
-        reactor, settings.media, lambda: carrier.serializer(settings), registry.open, recorder
-    )
-    return hooks.resource(), MediaResource(media)
-
-
-def _announcer(registry: Registry, exchange: Exchange) -> Any:
-    """A webhook came: remember it, and open the vendors' connections while the carrier dials back."""
-    from voxray.warming import Warming
-
-    warming = Warming(exchange.providers.all, exchange.clock)
-
-    def announced(incoming: Any) -> None:
-        registry.announce(incoming)
-        warming.call_rings()
-
-    return announced

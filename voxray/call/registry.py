@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from typing import Protocol
 from uuid import uuid4
 
 from twisted.internet.interfaces import IReactorTime
 
 from voxray.call.call import Call
+from voxray.call.expected import Expectations, Expected, Key, Welcome
 from voxray.call.metronome import Metronome
-from voxray.frames import CallInfo, IncomingCall, StreamStarted, Wire
+from voxray.frames import CallInfo, StreamStarted, Wire
 from voxray.interfaces import MediaSink
 from voxray.metrics import Metrics
 
 CHECK_SECS = 0.5
 """How often a call is told the time: idle callers, longest duration, keypad pauses."""
 
-ANNOUNCED_SECS = 60.0
-MAX_ANNOUNCED = 2000
-"""What a webhook said is kept so long, for so many calls; a stranger cannot make it grow."""
-
 MakeCall = Callable[[CallInfo, Wire, MediaSink, Callable[[Call], None]], Call]
+
+
+class Watcher(Protocol):
+    """Somebody who wants to know of calls."""
+
+    def began(self, info: CallInfo) -> None: ...
+
+    def ended(self, info: CallInfo, reason: str) -> None: ...
 
 
 class Registry:
     """Admission and the list of calls."""
 
     def __init__(
-        self, *, max_calls: int, carrier: str, make_call: MakeCall, clock: IReactorTime, metrics: Metrics
+        self,
+        *,
+        max_calls: int,
+        make_call: MakeCall,
+        clock: IReactorTime,
+        metrics: Metrics,
+        expectations: Expectations | None = None,
     ) -> None:
+        """`expectations` is told of calls that are over."""
         self._max_calls = max_calls
-        self._carrier = carrier
+        self._expectations = Expectations() if expectations is None else expectations
         self._make_call = make_call
         self._clock = clock
         self._metrics = metrics
         self._calls: dict[str, Call] = {}
-        self._announced: OrderedDict[str, tuple[IncomingCall, float]] = OrderedDict()
+        self._by_sid: dict[Key, Call] = {}
         self._check = Metronome(clock, CHECK_SECS)
+        self._watchers: list[Watcher] = []
         self.ended = 0
         """Calls that are over."""
 
@@ -47,28 +60,33 @@ class Registry:
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._calls.values()))
 
+    def watch(self, watcher: Watcher) -> None:
+        """`watcher` is told of every call that begins or ends from now on."""
+        self._watchers.append(watcher)
+
     def admits(self) -> bool:
         """There is room for one more call."""
         return len(self._calls) < self._max_calls
 
-    def announce(self, incoming: IncomingCall) -> None:
-        """A webhook told of a call whose stream will follow."""
-        now = self._clock.seconds()
-        self._announced[incoming.call_sid] = (incoming, now)
-        self._announced.move_to_end(incoming.call_sid)
-        while self._announced and self._stale(now):
-            self._announced.popitem(last=False)
+    def live(self, carrier: str, call_sid: str) -> bool:
+        """The carrier's call has a stream now."""
+        return (carrier, call_sid) in self._by_sid
 
-    def open(self, started: StreamStarted, sink: MediaSink) -> Call | None:
+    def open(self, started: StreamStarted, sink: MediaSink, welcome: Welcome) -> Call | None:
         """The stream of a call began. None: no room."""
+        if welcome.replaces and (before := self._by_sid.get((welcome.carrier, started.call_sid))):
+            before.abort(1000, "replaced")
         if not self.admits():
             self._metrics.calls_refused.labels("max_calls").inc()
             return None
-        call = self._make_call(self._info(started), started.wire, sink, self._gone)
+        call = self._make_call(_info(started, welcome), started.wire, sink, self._gone)
         self._calls[call.call_id] = call
+        self._by_sid[_key(call)] = call
         self._metrics.calls_started.inc()
         self._metrics.calls_active.set(len(self._calls))
         self._check.join(call.elapsed)
+        for watcher in self._watchers:
+            watcher.began(call.info)
         try:
             call.begin()
         except Exception:
@@ -81,25 +99,37 @@ class Registry:
         for call in self:
             call.abort(code, reason)
 
-    def _stale(self, now: float) -> bool:
-        _, (_, at) = next(iter(self._announced.items()))
-        return now - at > ANNOUNCED_SECS or len(self._announced) > MAX_ANNOUNCED
-
-    def _info(self, started: StreamStarted) -> CallInfo:
-        announced, _ = self._announced.pop(started.call_sid, (None, 0.0))
-        parameters = dict(started.parameters)
-        return CallInfo(
-            call_id=uuid4().hex,
-            call_sid=started.call_sid,
-            stream_sid=started.stream_sid,
-            from_number=announced.from_number if announced else parameters.get("from", ""),
-            to_number=announced.to_number if announced else parameters.get("to", ""),
-            carrier=self._carrier,
-            parameters=parameters,
-        )
-
     def _gone(self, call: Call) -> None:
         self._calls.pop(call.call_id, None)
+        if self._by_sid.get(_key(call)) is call:
+            del self._by_sid[_key(call)]
+            self._expectations.ended(*_key(call), self._clock.seconds())
         self._check.leave(call.elapsed)
         self.ended += 1
+        for watcher in self._watchers:
+            watcher.ended(call.info, call.reason)
         self._metrics.calls_active.set(len(self._calls))
+
+
+def _key(call: Call) -> Key:
+    return call.info.carrier, call.info.call_sid
+
+
+def _info(started: StreamStarted, welcome: Welcome) -> CallInfo:
+    """What was announced, else what the stream says."""
+    expected = welcome.expected or Expected(uuid4().hex, welcome.carrier, started.call_sid)
+    parameters = dict(started.parameters)
+    return CallInfo(
+        call_id=expected.call_id,
+        call_sid=started.call_sid,
+        stream_sid=started.stream_sid,
+        account_sid=started.account_sid,
+        from_number=expected.from_number or parameters.get("from", ""),
+        to_number=expected.to_number or parameters.get("to", ""),
+        carrier=welcome.carrier,
+        parameters=parameters,
+        outbound=expected.outbound,
+        verified=expected.verified,
+        body=expected.body,
+        max_secs=expected.max_secs,
+    )

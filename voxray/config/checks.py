@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from voxray.config import names
 from voxray.config.keys import KEYS
@@ -32,13 +32,39 @@ def check(settings: Settings, given: Reader) -> list[str]:
 
 
 def _carrier(settings: Settings) -> None:
-    carrier, auth = settings.calls.carrier, settings.calls.telephony_auth
-    if carrier and carrier not in names.CARRIERS_BUILT:
+    carrier = settings.calls.carrier
+    if carrier and carrier not in (names.AUTO, *names.CARRIERS_BUILT):
         built = ", ".join(names.CARRIERS_BUILT)
         raise ConfigError(f'runner_transport: "{carrier}" is a known name but not built yet; built: {built}')
-    if auth not in names.AUTHS_BUILT:  # to warn and go on would leave a door open that was asked to be shut
-        built = ", ".join(names.AUTHS_BUILT)
-        raise ConfigError(f'telephony_auth: "{auth}" is a known name but not built yet; built: {built}')
+    if carrier:
+        _trust(settings, names.CARRIERS_BUILT if carrier == names.AUTO else (carrier,))
+
+
+def _trust(settings: Settings, carriers: Sequence[str]) -> None:
+    """To warn and go on would leave a door open that was asked to be shut."""
+    mode = settings.calls.telephony_auth
+    if mode in ("signature", "both") and all(missing_secrets(settings, each) for each in carriers):
+        wanted = _variables(settings, carriers)
+        raise ConfigError(f'telephony_auth: "{mode}" needs what the carrier signs with: set {wanted}')
+    for carrier in carriers:
+        checked = mode in ("signature", "both", "auto") and not missing_secrets(settings, carrier)
+        if checked and carrier in names.SIGNS_URLS and not settings.server.proxy_host:
+            raise ConfigError(
+                f"{carrier}'s secret is set but proxy_host is not: its signatures cover the address it dials "
+                'and could not match; set proxy_host to the public host, or write "telephony_auth": "off"'
+            )
+
+
+def _variables(settings: Settings, carriers: Sequence[str]) -> str:
+    """The environment variables that would give us a carrier's secret."""
+    wanted = (missing_secrets(settings, carrier) for carrier in carriers)
+    return " or ".join(" and ".join(names.KEY_ENV[key][0] for key in keys) for keys in wanted if keys)
+
+
+def missing_secrets(settings: Settings, carrier: str) -> tuple[str, ...]:
+    """What is lacking of the secret that this carrier signs with."""
+    keys = settings.providers.api_keys
+    return tuple(key for key in names.SECRETS_OF[carrier] if not keys.get(key))
 
 
 def _keys(settings: Settings, given: Reader) -> None:
@@ -99,15 +125,29 @@ def _tls(tls: TlsSettings) -> None:
         raise ConfigError(f"tls_cert_file, tls_key_file: {type(error).__name__} while loading") from None
 
 
+def _open(settings: Settings) -> bool:
+    """No carrier's secret is there."""
+    carrier = settings.calls.carrier
+    carriers = names.CARRIERS_BUILT if carrier == names.AUTO else (carrier,)
+    return all(missing_secrets(settings, each) for each in carriers)
+
+
 # -- warnings ------------------------------------------------------------------
 def _advice(settings: Settings, given: Reader) -> Iterator[str]:
     server, calls = settings.server, settings.calls
     if not calls.carrier:
         yield 'runner_transport is not set: no calls are answered; write "runner_transport": "twilio"'
-    elif calls.telephony_auth == "auto":
+    elif calls.telephony_auth == "auto" and _open(settings):
+        carriers = names.CARRIERS_BUILT if calls.carrier == names.AUTO else (calls.carrier,)
         yield (
-            "telephony_auth: anyone who finds the webhook can start a call: signatures are not checked yet "
-            '("off" silences this)'
+            "ANYBODY who finds the webhook can start calls and spend your vendors' money: "
+            f"set {_variables(settings, carriers)}, and requests are checked "
+            '("telephony_auth": "off" silences this)'
+        )
+    elif calls.telephony_auth == "token":
+        yield (
+            "telephony_auth is token: webhooks are not checked, so anybody can ask for a token; "
+            "fine only where a proxy checks them"
         )
     if not server.tls.enable and (server.tls.cert_file or server.tls.key_file):
         yield "tls_cert_file and tls_key_file are set but tls_enable is not: plain HTTP is served"
@@ -117,8 +157,9 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
             "callers will not be heard; write 0 to leave it to the detector"
         )
     language = settings.agent.language
-    if not language.lower().startswith("en") and not any(name in given.values for name in FIXED_PHRASES):
-        phrases = ", ".join(FIXED_PHRASES)
+    fixed = (*FIXED_PHRASES, *(("transfer_apology",) if settings.agent.transfers else ()))
+    if not language.lower().startswith("en") and not any(name in given.values for name in fixed):
+        phrases = ", ".join(fixed)
         yield f"language is {quoted(language, 24)}: {phrases} are in English until you set them"
     yield from _local(settings.providers, given)
 
@@ -140,7 +181,7 @@ def _without_effect(given: Reader) -> Iterator[str]:
     waiting: dict[str, list[str]] = {}
     for name, value in given.values.items():
         key = KEYS[name]
-        if key.later and value != key.default and name != "telephony_auth":
+        if key.later and value != key.default:
             waiting.setdefault(key.later, []).append(name)
     for reason, keys in waiting.items():
         yield f"{', '.join(keys)}: no effect yet: {reason}"

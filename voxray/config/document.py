@@ -77,7 +77,6 @@ def _providers() -> Iterator[str]:
     rows: list[tuple[str, tuple[str, ...], tuple[str, ...]]]
     rows = [(f"{stage}_provider", names.BUILT[stage], names.KNOWN[stage]) for stage in names.STAGES]
     rows.append(("runner_transport", names.CARRIERS_BUILT, names.CARRIERS))
-    rows.append(("telephony_auth", names.AUTHS_BUILT, names.AUTHS))
     for what, built, known in rows:
         yield f"| `{what}` | {_list(built)} | {_list(name for name in known if name not in built)} |"
     yield ""

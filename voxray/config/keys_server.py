@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from voxray.config.hosts import Address, Host
 from voxray.config.key import Key, Section
-from voxray.config.kinds import Choice, FilePath, Flag, Networks, Number, Secrets, Text, Texts, Whole
+from voxray.config.kinds import (
+    Choice,
+    FilePath,
+    Flag,
+    Networks,
+    Number,
+    Secrets,
+    Text,
+    Texts,
+    Whole,
+    WholeChoice,
+)
 from voxray.config.names import AUTHS, CARRIERS
 
 BIG = 2**31 - 1
+TELNYX_CODECS = ("PCMU", "PCMA", "L16", "OPUS")
+PLIVO_TYPES = ("audio/x-mulaw;rate=8000", "audio/x-l16;rate=8000", "audio/x-l16;rate=16000")
 SESSIONS = "sessions (`/start`) are not built yet"
 
 SERVER = Section(
@@ -45,9 +58,18 @@ ACCESS = Section(
         Key("server_api_key", Secrets(), (),
             "key or keys that `/start`, `/sessions/*`, `/webrtc/offer`, `/ws` and `/api/v1/calls` ask "
             "for; the carriers' webhook is not among them", "server.server_api_keys", secret=True,
-            later="none of the paths that it guards is served"),
-        Key("telephony_auth", Choice(AUTHS), "auto", "how webhooks and media sockets are authenticated",
-            "calls.telephony_auth", later="nothing is checked"),
+            proof="tests.test_calls_api.KeyTests.test_server_api_key"),
+        Key("telephony_auth", Choice(AUTHS), "auto",
+            "how webhooks and media sockets are authenticated: `signature`, `token` of each call, `both`, "
+            "`off`; `auto` is `both` as soon as the carrier's secret is set, else `off` with a warning",
+            "calls.telephony_auth", proof="tests.test_settings_effect_trust.ModeTests.test_telephony_auth"),
+        Key("stream_secret", Text(), "",
+            "signs the tokens of media sockets; instances behind one address share it; empty: random at each "
+            "start", "calls.stream_secret", secret=True,
+            proof="tests.test_settings_effect_trust.ModeTests.test_stream_secret"),
+        Key("stream_token_secs", Number(5.0, 3_600.0), 120.0, "life of such a token",
+            "calls.stream_token_secs",
+            proof="tests.test_settings_effect_trust.ModeTests.test_stream_token_secs"),
         Key("max_request_body_bytes", Whole(0, BIG), 262_144, "largest request body; 0: the default",
             "server.max_request_body_bytes", env=("VOXRAY_MAX_BODY_BYTES",), zero_unset=True,
             proof="tests.test_settings_effect_server.WebhookTests.test_max_request_body_bytes"),
@@ -83,12 +105,15 @@ WATCH = Section(
 CALLS = Section(
     "Calls",
     (
-        Key("runner_transport", Choice(("", *CARRIERS)), "",
-            "the carrier that calls come from; empty: no calls, and `/` is a status page", "calls.carrier",
+        Key("runner_transport", Choice(("", "auto", *CARRIERS)), "",
+            "the carrier that calls come from; `auto`: any of the four, each request tells by its shape; "
+            "empty: no calls, and `/` is a status page", "calls.carrier",
             proof="tests.test_settings_effect_server.WebhookTests.test_runner_transport"),
         Key("max_calls", Whole(1, 100_000), 200, "calls at once; more are refused as busy",
             "calls.max_calls",
             proof="tests.test_settings_effect_server.WebhookTests.test_max_calls"),
+        Key("caller_id", Text(), "", "our number, for calls that `POST /api/v1/calls` places without `from`",
+            "calls.caller_id", proof="tests.test_calls_api.KeyTests.test_caller_id"),
         Key("max_call_secs", Number(1.0), 14_400.0, "longest call", "agent.max_call_secs",
             proof="tests.test_settings_effect_agent.EndTests.test_max_call_secs"),
         Key("rtc_max_duration_secs", Number(negative_is_off=True), 0.0,
@@ -100,9 +125,21 @@ CALLS = Section(
             "audio kept queued at the carrier; with Exotel never more than 150",
             "media.pace_lead_ms",
             proof="tests.test_settings_effect_media.PacingTests.test_pace_lead_ms"),
-        Key("l16_byte_order", Choice(("big", "little")), "big",
-            "of the linear PCM that Telnyx sends for some calls; it does not say which",
-            "media.l16_byte_order",
+        Key("telnyx_codec", Choice(TELNYX_CODECS, tuple((codec.lower(), codec) for codec in TELNYX_CODECS)),
+            "PCMU", "what Telnyx is asked for. What we send is in it; the caller comes in it if his leg is "
+            "in it, or Telnyx converts (PCMU and PCMA into each other), else in his leg's own codec",
+            "media.telnyx_codec",
+            proof="tests.test_settings_effect_media.FormatTests.test_telnyx_codec"),
+        Key("plivo_content_type", Choice(PLIVO_TYPES), "audio/x-mulaw;rate=8000",
+            "what Plivo is asked for, both ways", "media.plivo_content_type",
+            proof="tests.test_settings_effect_media.FormatTests.test_plivo_content_type"),
+        Key("exotel_sample_rate", WholeChoice((8000, 16_000, 24_000)), 8000,
+            "what Exotel's dynamic address is answered with, and what a stream has that does not say; in a "
+            "static address write `?sample-rate=` yourself", "media.exotel_sample_rate",
+            proof="tests.test_settings_effect_media.FormatTests.test_exotel_sample_rate"),
+        Key("l16_byte_order", Choice(("", "big", "little")), "",
+            "of the linear PCM that Telnyx and Plivo send and play; neither documents it; empty: big for "
+            "Telnyx, little for Plivo", "media.l16_byte_order",
             proof="tests.test_settings_effect_media.FormatTests.test_l16_byte_order"),
         Key("max_message_bytes", Whole(1_024, 16_777_216), 65_536,
             "largest WebSocket message from a carrier", "media.max_message_bytes",

@@ -86,8 +86,21 @@ ALL_PROVIDERS = tuple(dict.fromkeys(name for stage in STAGES for name in KNOWN[s
 CARRIERS = ("twilio", "telnyx", "plivo", "exotel", "daily", "livekit", "webrtc")
 CARRIERS_BUILT = ("twilio", "telnyx", "plivo", "exotel")
 
+AUTO = "auto"  # runner_transport: any of the built ones
+
 AUTHS = ("auto", "off", "signature", "token", "both")
-AUTHS_BUILT = ("auto", "off")
+
+# What a carrier signs its requests with, in `api_keys`: all of these, or nothing can be checked.
+SECRETS_OF = MappingProxyType(
+    {
+        "twilio": ("twilio_auth_token",),
+        "telnyx": ("telnyx_public_key",),
+        "plivo": ("plivo_auth_token",),
+        "exotel": ("exotel_ws_user", "exotel_ws_password"),
+    }
+)
+SIGNS_URLS = ("twilio", "plivo")
+"""Carriers whose signature covers the URL they dialled: without `proxy_host` it could not match."""
 
 PLUGINS = (
     *("interruption_controller", "vad", "audio_buffer", "audio_filter", "frame_filter", "function_filter"),
@@ -105,6 +118,8 @@ KEY_ENV: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "twilio_auth_token": ("TWILIO_AUTH_TOKEN",),
         "telnyx_api_key": ("TELNYX_API_KEY",),
         "telnyx_public_key": ("TELNYX_PUBLIC_KEY",),
+        "telnyx_account_sid": ("TELNYX_ACCOUNT_SID",),
+        "telnyx_application_sid": ("TELNYX_APPLICATION_SID",),
         "plivo_auth_id": ("PLIVO_AUTH_ID",),
         "plivo_auth_token": ("PLIVO_AUTH_TOKEN",),
         "exotel_account_sid": ("EXOTEL_ACCOUNT_SID",),

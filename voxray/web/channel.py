@@ -28,6 +28,7 @@ _REFUSAL = (
     b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
 )
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+CALLS_PATH = "/api/v1/calls"
 ROUTES = {
     "/": "root",
     "/health": "health",
@@ -35,8 +36,17 @@ ROUTES = {
     "/ready": "ready",
     "/api/v1/ready": "ready",
     "/metrics": "metrics",
-    hosts.MEDIA_PATH: "telephony_ws",
 }
+
+
+def route_of(path: bytes) -> str:
+    """A bounded label."""
+    text = path.decode("ascii", "replace")
+    if hosts.is_media_path(text):
+        return "telephony_ws"
+    if text == CALLS_PATH or text.startswith(f"{CALLS_PATH}/"):
+        return "calls"
+    return ROUTES.get(text, "other")
 
 
 class HttpRecorder(Protocol):
@@ -158,7 +168,7 @@ class BoundedRequest(Request):
     # -- measurement -----------------------------------------------------------
     def process(self) -> None:
         site = self.channel.site
-        self.route = ROUTES.get(self.path.decode("ascii", "replace"), "other")
+        self.route = route_of(self.path)
         if self.route != "telephony_ws":
             self._began = site.reactor.seconds()
             site.recorder.request_started(self.route)

@@ -1,13 +1,15 @@
 """The API's two envelopes, as `docs/api` and the contract of the original have them.
 
 {"data": ..., "meta": {"requestId": "..."}}
-{"error": {"code": "...", "message": "...", "requestId": "..."}}
+{"error": {"code": "...", "message": "...", "requestId": "..."}}, where it helps with
+    "details": [{"field": "...", "message": "..."}]
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import uuid4
 
@@ -25,6 +27,9 @@ CODES = {
     500: "INTERNAL_ERROR",
     503: "SERVICE_UNAVAILABLE",
 }
+
+Details = Sequence[Mapping[str, str]]
+"""What is wrong with a request, field by field: `field` and `message`."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
@@ -50,8 +55,9 @@ def success_body(data: object, request_id: str) -> bytes:
     return _dump({"data": data, "meta": {"requestId": request_id}})
 
 
-def error_body(status: int, message: str, request_id: str) -> bytes:
-    return _dump({"error": {"code": CODES[status], "message": message, "requestId": request_id}})
+def error_body(status: int, message: str, request_id: str, details: Details = ()) -> bytes:
+    error: dict[str, object] = {"code": CODES[status], "message": message, "requestId": request_id}
+    return _dump({"error": error | ({"details": list(details)} if details else {})})
 
 
 def success(request: _Request, data: object, status: int = 200) -> bytes:
@@ -59,9 +65,9 @@ def success(request: _Request, data: object, status: int = 200) -> bytes:
     return success_body(data, _prepare(request, status))
 
 
-def failure(request: _Request, status: int, message: str) -> bytes:
+def failure(request: _Request, status: int, message: str, details: Details = ()) -> bytes:
     """Sets status and headers; the result is the body. The code follows from the status."""
-    return error_body(status, message, _prepare(request, status))
+    return error_body(status, message, _prepare(request, status), details)
 
 
 def _prepare(request: _Request, status: int) -> str:

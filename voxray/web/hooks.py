@@ -1,26 +1,32 @@
-"""The carrier's webhook: a call rings, and this says where to open the media socket.
+"""The carrier's webhooks: a call rings, and this says where to open the media socket.
 
-Klein installs the reactor when imported, so only makeService imports this.
+No handler runs before the policy (`trust`) has let the request in: the decorator sees to that, so that no
+route can forget it. Klein installs the reactor when imported, so only makeService imports this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
-from urllib.parse import parse_qsl
 
 from klein import Klein
 from twisted.logger import Logger
 
+from voxray.call.expected import Expected
 from voxray.frames import IncomingCall
-from voxray.interfaces import AnswerDocuments
 from voxray.web.api import problems
 from voxray.web.envelope import failure, success
+from voxray.web.handovers import PATH as TRANSFER_PATH
 from voxray.web.hosts import public_host, stream_url
+from voxray.web.requests import fields, query, signed_request
+from voxray.web.trust import TOKEN_PARAMETER, Doorkeeper, Refused, Trunk, Visitor
 
-_MAX_FIELDS = 200  # Twilio sends about 30
 _RETRY_AFTER_SECS = b"5"
+_HINT_EVERY_SECS = 60.0
+DIAL_FIELD = "call"
+"""The query field by which the webhook of a call that we placed names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +36,28 @@ class Admission:
     draining: Callable[[], bool]
     room: Callable[[], bool]
     """Whether one more call fits under `max_calls`."""
-    announced: Callable[[IncomingCall], None]
-    """A call is about to open its socket: warm the providers up, remember the numbers."""
+    announced: Callable[[IncomingCall, bool], None]
+    """A call is about to open its socket; whether that is sure: warm the providers up."""
+    refused: Callable[[str, str], None] = lambda where, reason: None
+    """Counts what was not let in; the labels are bounded."""
+    told: Callable[[str, Mapping[str, str]], None] = lambda dial_id, form: None
+    """The status of a call that we placed."""
+    handed_over: Callable[[str], str | None] = lambda token: None
+    """The number that the token of a transfer leads to."""
+
+
+Handler = Callable[..., bytes]
+
+
+def from_carrier(handler: Handler) -> Callable[..., bytes]:
+    """A route for carriers alone: `handler(self, request, visitor)` runs for those who are let in."""
+
+    @wraps(handler)
+    def checked(self: Hooks, request: Any, **matched: str) -> bytes:
+        visitor = self.let_in(request)
+        return visitor if isinstance(visitor, bytes) else handler(self, request, visitor, **matched)
+
+    return checked
 
 
 class Hooks:
@@ -40,77 +66,138 @@ class Hooks:
     _log = Logger()
     app = Klein()
 
-    def __init__(self, carrier: AnswerDocuments, proxy_host: str, admission: Admission) -> None:
-        self._carrier = carrier
+    def __init__(
+        self,
+        doorkeeper: Doorkeeper,
+        proxy_host: str,
+        admission: Admission,
+        title: str,
+        clock: Callable[[], float],
+    ) -> None:
+        """`title` is what the status page says was started."""
+        self._doorkeeper = doorkeeper
         self._proxy_host = proxy_host
         self._admission = admission
+        self._title = title
+        self._clock = clock
+        self._hinted: dict[str, float] = {}
 
     def resource(self) -> Any:
         return self.app.resource()
 
-    @app.route("/", methods=["POST"])
-    def post(self, request: Any) -> bytes:
-        return self._answer(request, _fields(request.content.read()))
-
-    @app.route("/", methods=["GET"])
-    def get(self, request: Any) -> bytes:
-        """The status page; with a CallSid, the webhook of a number set to fetch by GET."""
-        _, _, query = request.uri.partition(b"?")
-        form = _fields(query)
-        if self._carrier.incoming(form).call_sid:
-            return self._answer(request, form)
-        return success(request, {"status": f"Bot started with {self._carrier.name}"})
-
-    def _answer(self, request: Any, form: Mapping[str, str]) -> bytes:
-        call = self._carrier.incoming(form)
-        if call.over is not None:  # neither a new call nor a stream for a dead one
-            return self._document(request, call.over)
-        if self._admission.draining():
-            request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
-            return failure(request, 503, "Service unavailable")
+    # -- the door --------------------------------------------------------------
+    def let_in(self, request: Any) -> Visitor | bytes:
+        """The visitor, or the answer to somebody who is none."""
+        body, asked = request.content.read(), query(request)
+        form = fields(body) if request.method == b"POST" else asked
         host = public_host(self._proxy_host, request.requestHeaders.getRawHeaders(b"host", []))
         if host is None:
             return failure(request, 400, "Bad Host header")
-        if not self._admission.room():
-            return self._busy(request)
-        self._announce(call)
-        return self._document(request, self._carrier.answer(stream_url(host), _numbers(call)))
+        dial_id = asked.get(DIAL_FIELD, "")
+        trunk = self._doorkeeper.trunk_of(form, dial_id)
+        if trunk is None:
+            return self._turned_away(request, Refused("webhook_unknown"))
+        signed = signed_request(request, "https", host, body)
+        visitor = self._doorkeeper.visitor(trunk, signed, form, dial_id)
+        return self._turned_away(request, visitor) if isinstance(visitor, Refused) else visitor
 
-    def _document(self, request: Any, document: bytes) -> bytes:
-        request.setHeader(b"Content-Type", self._carrier.content_type.encode("ascii"))
+    def _turned_away(self, request: Any, refused: Refused) -> bytes:
+        """403 and not a word: nothing helps a forger. The owner is told once a minute."""
+        self._admission.refused("webhook", refused.reason)
+        now = self._clock()
+        if now - self._hinted.get(refused.reason, -_HINT_EVERY_SECS) >= _HINT_EVERY_SECS:
+            self._hinted[refused.reason] = now
+            text = "webhook refused: {reason}{hint}"
+            hint = f": {refused.hint}" if refused.hint else ""
+            self._log.warn(text, reason=refused.reason, hint=hint)
+        request.setResponseCode(403)
+        return b""
+
+    # -- the routes ------------------------------------------------------------
+    @app.route("/", methods=["POST"])
+    @from_carrier
+    def post(self, request: Any, visitor: Visitor) -> bytes:
+        return self._answer(request, visitor)
+
+    @app.route("/", methods=["GET"])
+    def get(self, request: Any) -> bytes:
+        """The status page; with a call's parameters, the webhook of a number set to fetch by GET."""
+        asked = query(request)
+        trunk = self._doorkeeper.trunk_of(asked, asked.get(DIAL_FIELD, ""))
+        if trunk is not None and trunk.documents.incoming(asked).call_sid:
+            return self.get_call(request)
+        return success(request, {"status": f"Bot started with {self._title}"})
+
+    @from_carrier
+    def get_call(self, request: Any, visitor: Visitor) -> bytes:
+        return self._answer(request, visitor)
+
+    @app.route("/telephony/status", methods=["POST", "GET"])
+    @from_carrier
+    def status(self, request: Any, visitor: Visitor) -> bytes:
+        """What became of a call that we placed."""
+        if visitor.dialed is not None:
+            self._admission.told(visitor.dialed.call_id, visitor.form)
+        return b""
+
+    @app.route(f"{TRANSFER_PATH}/<token>", methods=["POST", "GET"])
+    @from_carrier
+    def transfer(self, request: Any, visitor: Visitor, token: str) -> bytes:
+        """The document of a transfer, once."""
+        number = self._admission.handed_over(token)
+        document = visitor.trunk.documents.connect(number) if number else None
+        if document is None:
+            return failure(request, 404, "Not found")
+        return self._document(request, visitor.trunk, document)
+
+    # -- answering -------------------------------------------------------------
+    def _answer(self, request: Any, visitor: Visitor) -> bytes:
+        trunk, call = visitor.trunk, visitor.call
+        if call.over is not None:  # neither a new call nor a stream for a dead one
+            return self._document(request, trunk, call.over)
+        if self._admission.draining():
+            return self._later(request)
+        if visitor.dialed is None and not self._admission.room():
+            self._log.warn("webhook: no room for another call, answered busy")
+            document = trunk.documents.busy()
+            return self._later(request) if document is None else self._document(request, trunk, document)
+        expected = self._doorkeeper.answered(visitor)
+        if expected is None:
+            return self._no_more(request, trunk)
+        self._announce(call, visitor.verified)
+        host = public_host(self._proxy_host, request.requestHeaders.getRawHeaders(b"host", []))
+        assert host is not None  # `let_in` saw to it
+        url = stream_url(host, expected.token)
+        return self._document(request, trunk, trunk.documents.answer(url, _parameters(call, expected)))
+
+    def _no_more(self, request: Any, trunk: Trunk) -> bytes:
+        """A call that has its stream, or had it: the request is a replay or a retry."""
+        self._admission.refused("webhook", "webhook_repeated")
+        document = trunk.documents.hang_up()
+        if document is None:
+            return failure(request, 409, "The call has its stream")
+        return self._document(request, trunk, document)
+
+    def _document(self, request: Any, trunk: Trunk, document: bytes) -> bytes:
+        request.setHeader(b"Content-Type", trunk.documents.content_type.encode("ascii"))
         return document
 
-    def _busy(self, request: Any) -> bytes:
-        self._log.warn("webhook: no room for another call, answered busy")
-        document = self._carrier.busy()
-        if document is None:
-            request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
-            return failure(request, 503, "Service unavailable")
-        return self._document(request, document)
+    def _later(self, request: Any) -> bytes:
+        request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
+        return failure(request, 503, "Service unavailable")
 
-    def _announce(self, call: IncomingCall) -> None:
+    def _announce(self, call: IncomingCall, verified: bool) -> None:
         """Warming up is a favour: its failure must not cost the call its answer."""
         try:
-            self._admission.announced(call)
+            self._admission.announced(call, verified)
         except Exception:  # noqa: BLE001
             self._log.failure("webhook: announcing a call failed")
 
 
-def _numbers(call: IncomingCall) -> dict[str, str]:
+def _parameters(call: IncomingCall, expected: Expected) -> Mapping[str, str]:
     """What the media socket is to be told in `start`: Twilio itself does not say who calls whom."""
-    numbers = {"from": call.from_number, "to": call.to_number}
-    return {name: number for name, number in numbers.items() if number}
-
-
-def _fields(encoded: bytes) -> dict[str, str]:
-    """A form's fields, the first of each name; nothing when it is no form."""
-    try:
-        pairs = parse_qsl(
-            encoded.decode("utf-8"), keep_blank_values=True, errors="replace", max_num_fields=_MAX_FIELDS
-        )
-    except ValueError:
-        return {}
-    return dict(reversed(pairs))
+    told = {"from": call.from_number, "to": call.to_number, TOKEN_PARAMETER: expected.token}
+    return {name: value for name, value in told.items() if value}
 
 
 problems(Hooks.app)

@@ -60,9 +60,22 @@ def public_host(proxy_host: str, headers: Sequence[bytes]) -> str | None:
     return proxy_host or sent_host(headers)
 
 
-def stream_url(host: str) -> str:
-    """Where the carrier opens the media socket.
+def stream_url(host: str, token: str = "") -> str:
+    """Where the carrier opens the media socket; `token` is for this one call.
 
     Always `wss`: carriers accept nothing else, and TLS may end at a proxy. No query: Twilio drops it.
     """
-    return f"wss://{host}{MEDIA_PATH}"
+    return f"wss://{host}{MEDIA_PATH}" + (f"/{token}" if token else "")
+
+
+def is_media_path(path: str) -> bool:
+    """The media socket's path, with a token below it or without."""
+    return path == MEDIA_PATH or path.startswith(f"{MEDIA_PATH}/")
+
+
+def loggable(path: str) -> str:
+    """The path without a token that may be in it."""
+    for secret in (f"{MEDIA_PATH}/", "/telephony/transfer/"):
+        if path.startswith(secret):
+            return f"{secret}-"
+    return path

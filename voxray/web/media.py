@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from voxray.interfaces import OpenCall, Serializer
+from voxray.interfaces import Guest
 from voxray.settings import MediaSettings
 from voxray.web.mediasocket import END_REASONS, MediaProtocol, MediaRecorder
+from voxray.web.trust import Refused
 
 __all__ = ["END_REASONS", "MediaFactory", "MediaProtocol", "MediaRecorder", "MediaResource"]
 
@@ -37,8 +38,6 @@ class MediaFactory(WebSocketServerFactory):
         self,
         reactor: IReactorTime,
         settings: MediaSettings,
-        serializer: Callable[[], Serializer],
-        open_call: OpenCall,
         recorder: MediaRecorder,
         *,
         max_sockets: int = 0,
@@ -49,11 +48,10 @@ class MediaFactory(WebSocketServerFactory):
         )
         self._batched_timer = _Timers(reactor)
         self.settings = settings
-        self.open_call = open_call
         self.recorder = recorder
         self.sockets: set[MediaProtocol] = set()
         self._gone: list[Deferred[None]] = []
-        self._make_serializer = serializer
+        self._expected: Guest | None = None
         self._heart = LoopingCall(self._beat)
         self._heart.clock = reactor
         self._set_options(max_sockets)
@@ -74,8 +72,16 @@ class MediaFactory(WebSocketServerFactory):
             maxConnections=max_sockets,
         )
 
-    def buildProtocol(self, addr: object) -> MediaProtocol:  # type: ignore[override]
-        protocol = MediaProtocol(self._make_serializer(), self.settings)
+    def expect(self, guest: Guest) -> None:
+        """Whose socket the next one is; `buildProtocol` follows at once."""
+        self._expected = guest
+
+    def buildProtocol(self, addr: object) -> MediaProtocol | None:  # type: ignore[override]
+        """None for a connection that nobody let in."""
+        guest, self._expected = self._expected, None
+        if guest is None:
+            return None
+        protocol = MediaProtocol(guest, self.settings)
         protocol.factory = self
         return protocol
 
@@ -113,15 +119,28 @@ class MediaFactory(WebSocketServerFactory):
 
 
 class MediaResource(WebSocketResource):
-    """Hands an HTTP connection over to the factory's protocol."""
+    """Asks the reception, and hands an HTTP connection over to the factory's protocol."""
 
-    def __init__(self, factory: MediaFactory) -> None:
+    def __init__(self, factory: MediaFactory, admit: Callable[[Any], Guest | Refused]) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]  # Autobahn's
+        self._media_factory, self._admit = factory, admit
         self.close_all = factory.close_all
 
     def render(self, request: Any) -> Any:
+        guest = self._admit(request)
+        if isinstance(guest, Refused):
+            return _refusal(request, guest)
+        self._media_factory.expect(guest)
         channel = request.channel
         result = super().render(request)  # type: ignore[no-untyped-call]  # Autobahn's
         if channel.transport is None:  # taken over; the channel will hear of nothing more
             channel.handed_over()
         return result
+
+
+def _refusal(request: Any, refused: Refused) -> bytes:
+    """Before the upgrade, and without a word."""
+    request.setResponseCode(401 if refused.challenge else 403)
+    if refused.challenge:
+        request.setHeader(b"WWW-Authenticate", refused.challenge.encode("ascii"))
+    return b""

@@ -3,7 +3,8 @@
 It lets in what the protocol allows, counts the rest by reason, and keeps one call's trouble from
 every other: whatever our own code raises below a callback is logged once, counted, and ends that call
 alone with 1011. Close codes: 1000 after `stop` or our hang-up, 1003 a codec we cannot decode, 1008
-misconduct or no `start`, 1009 too big (Autobahn), 1011 our fault, 1013 no room for another call.
+misconduct, no `start` or one that may not be, 1009 too big (Autobahn), 1011 our fault, 1013 no room for
+another call.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from twisted.logger import Logger
 
 from voxray.errors import BadMessage
 from voxray.frames import Audio, Connected, Frame, Ignored, StreamStarted, StreamStopped
-from voxray.interfaces import CallPort, Serializer
+from voxray.interfaces import CallPort, Declined, Guest
 from voxray.settings import MediaSettings
 from voxray.web.conduct import Conduct
 from voxray.web.fastpath import FastTextProtocol
@@ -35,7 +36,8 @@ END_REASONS = (
     "slow_consumer",  # it does not read
     "policy",  # misconduct
     "protocol",  # not RFC 6455, or over its size limits
-    "refused",  # no call for it
+    "refused",  # no room for its call
+    "untrusted",  # no token, or not this call's
     "error",  # our own fault
 )
 
@@ -63,9 +65,10 @@ class MediaProtocol(FastTextProtocol):
     factory: MediaFactory
     closeHandshakeTimeoutCall: Any
 
-    def __init__(self, serializer: Serializer, settings: MediaSettings) -> None:
+    def __init__(self, guest: Guest, settings: MediaSettings) -> None:
         super().__init__()
-        self._serializer = serializer
+        self._guest = guest
+        self._serializer = guest.serializer
         self._settings = settings
         self._conduct = Conduct()
         self._call: CallPort | None = None
@@ -173,9 +176,16 @@ class MediaProtocol(FastTextProtocol):
         assert self._outbound is not None
         self._stream_sid = started.stream_sid
         self._outbound.carry(started.wire.spoken)
-        self._call = self.factory.open_call(started, self._outbound)
-        if self._call is None:
+        opened = self._guest.open(started, self._outbound)
+        if not isinstance(opened, Declined):
+            self._call = opened
+            for message in self._guest.held():
+                self._heard(self._serializer.decode(message))
+        elif opened.full:
             self.end(TRY_LATER, "refused", "no room for this call")
+        else:
+            self._log.warn("a stream from {peer} is refused: {reason}", peer=self.peer, reason=opened.reason)
+            self.end(POLICY, "untrusted", "not this call's stream")
 
     def _started_again(self, started: StreamStarted) -> None:
         self._ignored("second_start")

@@ -17,7 +17,8 @@ from twisted.web.http import datetimeToLogString
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from voxray.web.channel import ROUTES, BoundedRequest, Channel, Deadlines, HttpRecorder
+from voxray.web import hosts
+from voxray.web.channel import BoundedRequest, Channel, Deadlines, HttpRecorder, route_of
 from voxray.web.envelope import failure
 
 __all__ = ["Deadlines", "HttpRecorder", "Root", "VoxraySite"]
@@ -25,7 +26,7 @@ __all__ = ["Deadlines", "HttpRecorder", "Root", "VoxraySite"]
 
 def access_line(date: str, request: Request) -> str:
     """One line of the access log. The query may hold numbers or keys: it is left out."""
-    path = request.path.decode("ascii", "backslashreplace")[:256]
+    path = hosts.loggable(request.path.decode("ascii", "backslashreplace"))[:256]
     peer = request.getClientAddress()
     method = request.method.decode("ascii", "backslashreplace")[:16]
     host = getattr(peer, "host", "-")
@@ -81,15 +82,15 @@ class Root(Resource):
     it cannot be the parent of /telephony: it is handed each request with the path put back.
     """
 
-    def __init__(self, api: Resource, hooks: Resource, media: Any | None) -> None:
+    def __init__(
+        self, api: Resource, hooks: Resource, media: Any | None, calls: Resource | None = None
+    ) -> None:
         super().__init__()
         self._api = api
+        self._calls = calls
         self._hooks = hooks
         self._media = media
-        telephony = _Nothing()
-        if media is not None:
-            telephony.putChild(b"ws", media)
-        self.putChild(b"telephony", telephony)
+        self.putChild(b"telephony", _Telephony(hooks, media))
 
     def close_sockets(self, code: int, reason: str) -> Deferred[None]:
         """Ends every media socket; fires when they are gone."""
@@ -99,15 +100,34 @@ class Root(Resource):
     def getChild(self, path: bytes, request: Any) -> Resource:
         request.prepath.pop()
         request.postpath.insert(0, path)
-        route = ROUTES.get(request.path.decode("ascii", "replace"), "root")
-        return self._hooks if route == "root" else self._api
+        route = route_of(request.path)
+        if route == "calls" and self._calls is not None:
+            return self._calls
+        return self._hooks if route in ("root", "other", "calls") else self._api
+
+
+class _Telephony(Resource):
+    """/telephony: the media socket, and what carriers ask for beside it. Nothing of it without a carrier."""
+
+    def __init__(self, hooks: Resource, media: Any | None) -> None:
+        super().__init__()
+        self._hooks = hooks if media is not None else _Nothing()
+        if media is not None:
+            self.putChild(b"ws", media)
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        request.prepath[-2:] = []
+        request.postpath[:0] = [b"telephony", path]
+        return self._hooks
+
+    def render(self, request: Any) -> bytes:
+        return failure(request, 404, "Not found")
 
 
 class _Nothing(Resource):
-    """/telephony and what is not below it."""
+    """What is not there."""
 
-    def getChild(self, path: bytes, request: Any) -> Resource:
-        return self
+    isLeaf = True
 
     def render(self, request: Any) -> bytes:
         return failure(request, 404, "Not found")

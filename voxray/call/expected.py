@@ -1,0 +1,95 @@
+"""Calls whose stream is awaited, and calls that are over: what webhooks and our own dials told of them.
+
+Pure: time is an argument, monotonic seconds. Everything is bounded in number and age, because in an open
+configuration a stranger may announce calls by the thousand.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MAX_EXPECTED = 2_000
+MAX_OVER = 20_000
+OVER_SECS = 3_600.0
+"""A webhook of a call that ended so lately is a replay, and opens no stream."""
+
+Key = tuple[str, str]
+"""Carrier and the carrier's id of the call: two carriers may use one id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A call that will open its stream. `token` is what was put into the answer, "" for none."""
+
+    call_id: str  # ours
+    carrier: str
+    call_sid: str
+    from_number: str = ""
+    to_number: str = ""
+    verified: bool = False  # a signed webhook, or our own dial, told of it
+    token: str = field(default="", repr=False)
+    outbound: bool = False
+    body: Mapping[str, object] = field(default_factory=dict, repr=False)
+    max_secs: float = 0.0
+
+    @property
+    def key(self) -> Key:
+        return self.carrier, self.call_sid
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """A stream that may become a call. `replaces`: it proved to own the live call of the same id."""
+
+    carrier: str
+    expected: Expected | None = None
+    replaces: bool = False
+
+
+class Expectations:
+    """The calls announced, and those that are over."""
+
+    def __init__(self, ttl_secs: float = 120.0) -> None:
+        self._ttl_secs = ttl_secs
+        self._expected: OrderedDict[Key, tuple[Expected, float]] = OrderedDict()
+        self._over: OrderedDict[Key, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._expected)
+
+    def add(self, expected: Expected, now: float) -> None:
+        """A stream of this call will come; told again, the newer word holds."""
+        self._expected[expected.key] = (expected, now)
+        self._expected.move_to_end(expected.key)
+        self._prune(now)
+
+    def get(self, carrier: str, call_sid: str, now: float) -> Expected | None:
+        """What is known of a call whose stream has not come yet."""
+        self._prune(now)
+        found = self._expected.get((carrier, call_sid))
+        return found[0] if found else None
+
+    def began(self, carrier: str, call_sid: str) -> None:
+        """Its stream is here."""
+        self._expected.pop((carrier, call_sid), None)
+
+    def ended(self, carrier: str, call_sid: str, now: float) -> None:
+        """The call is over."""
+        self._over[carrier, call_sid] = now
+        self._over.move_to_end((carrier, call_sid))
+        if len(self._over) > MAX_OVER:
+            self._over.popitem(last=False)
+
+    def is_over(self, carrier: str, call_sid: str, now: float) -> bool:
+        """It ended within the last hour, as far as is remembered."""
+        ended = self._over.get((carrier, call_sid))
+        return ended is not None and now - ended < OVER_SECS
+
+    def _prune(self, now: float) -> None:
+        while self._expected:
+            _, (_, at) = next(iter(self._expected.items()))
+            if now - at <= self._ttl_secs and len(self._expected) <= MAX_EXPECTED:
+                return
+            self._expected.popitem(last=False)

@@ -1,0 +1,204 @@
+"""/api/v1/calls: the calls there are, placing one, ending one. For those who have a `server_api_key`.
+
+Without any key configured nobody may: a call costs its owner money, and its numbers are somebody's.
+Klein installs the reactor when imported, so only makeService imports this.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, Protocol
+
+from klein import Klein
+
+from voxray.call.dials import Dial, Dials, DialState
+from voxray.frames import CallInfo
+from voxray.web.api import problems
+from voxray.web.channel import CALLS_PATH as PATH
+from voxray.web.dialing import CannotDial, Dialer
+from voxray.web.envelope import failure, success
+from voxray.web.keys import Keys
+from voxray.web.orders import BadOrder, order_of
+
+_RETRY_AFTER_SECS = b"5"
+_MAX_REPLAYS = 1_000
+
+
+class LiveCall(Protocol):
+    """The part of `call.Call` used here."""
+
+    @property
+    def info(self) -> CallInfo: ...
+
+    @property
+    def started_at(self) -> float: ...
+
+    def end_now(self, reason: str) -> None: ...
+
+
+Handler = Callable[..., Any]
+
+
+def with_key(handler: Handler) -> Handler:
+    """A route for those who have a key."""
+
+    @wraps(handler)
+    def checked(self: Calls, request: Any, **matched: str) -> Any:
+        if not self.keys:
+            return failure(request, 403, "Set server_api_key to use this")
+        if not self.keys.admit(request):
+            request.setHeader(b"WWW-Authenticate", b"Bearer")
+            return failure(request, 401, "Unauthorized")
+        return handler(self, request, **matched)
+
+    return checked
+
+
+class Calls:
+    """Klein routes on /api/v1/calls."""
+
+    app = Klein()
+
+    def __init__(
+        self,
+        keys: Keys,
+        live: Callable[[], Iterable[LiveCall]],
+        dials: Dials,
+        dialer: Dialer,
+        *,
+        caller_id: str,
+        longest_secs: float,
+        draining: Callable[[], bool],
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.keys = keys
+        self._live, self._dials, self._dialer = live, dials, dialer
+        self._caller_id, self._longest_secs = caller_id, longest_secs
+        self._draining, self._clock, self._wall_clock = draining, clock, wall_clock
+        self._replays: OrderedDict[str, tuple[bytes, dict[str, object] | None]] = OrderedDict()
+
+    def resource(self) -> Any:
+        return self.app.resource()
+
+    # -- the routes ------------------------------------------------------------
+    @app.route(PATH, methods=["GET"])
+    @with_key
+    def list(self, request: Any) -> bytes:
+        """Those that are up and those that ring."""
+        calls = [self._of_call(call) for call in self._live()]
+        calls += [self._of_dial(dial) for dial in self._dials.dialing]
+        return success(request, {"calls": calls})
+
+    @app.route(PATH, methods=["POST"])
+    @with_key
+    async def place(self, request: Any) -> bytes:
+        """201 once the carrier has taken the order; an Idempotency-Key asked again is answered again."""
+        body = request.content.read()
+        if self._draining():
+            request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
+            return failure(request, 503, "Service unavailable")
+        key = (request.getHeader("Idempotency-Key") or "")[:200]
+        if key and (before := self._replays.get(key)) is not None:
+            return self._again(request, before, body)
+        try:
+            order = order_of(body, self._caller_id, self._longest_secs)
+        except BadOrder as bad:
+            if not bad.details:
+                return failure(request, 400, "Invalid JSON body")
+            return failure(request, 422, "Invalid order", bad.details)
+        self._remember(key, body, None)
+        try:
+            view = self._of_dial(await self._dialer.dial(order))
+        except CannotDial as problem:
+            self._replays.pop(key, None)
+            if problem.status == 503:
+                request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
+            return failure(request, problem.status, str(problem))
+        self._remember(key, body, view)
+        return self._created(request, view)
+
+    @app.route(f"{PATH}/<call_id>", methods=["GET"])
+    @with_key
+    def show(self, request: Any, call_id: str) -> bytes:
+        """One of them; one that we placed for an hour after its end too."""
+        if (call := self._call(call_id)) is not None:
+            return success(request, self._of_call(call))
+        if (dial := self._dials.get(call_id)) is not None:
+            return success(request, self._of_dial(dial))
+        return failure(request, 404, "No such call")
+
+    @app.route(f"{PATH}/<call_id>", methods=["DELETE"])
+    @with_key
+    async def end(self, request: Any, call_id: str) -> bytes:
+        """Hangs up, or gives up what rings."""
+        if (call := self._call(call_id)) is not None:
+            call.end_now("operator")
+            return success(request, {"id": call_id, "status": "ending"})
+        dial = self._dials.get(call_id)
+        if dial is None or dial.state is not DialState.DIALING:
+            return failure(request, 404, "No such call")
+        try:
+            await self._dialer.give_up(call_id)
+        except CannotDial as problem:
+            return failure(request, problem.status, str(problem))
+        return success(request, {"id": call_id, "status": "ended"})
+
+    # -- idempotency -----------------------------------------------------------
+    def _remember(self, key: str, body: bytes, view: dict[str, object] | None) -> None:
+        if key:
+            self._replays[key] = (body, view)
+            if len(self._replays) > _MAX_REPLAYS:
+                self._replays.popitem(last=False)
+
+    def _again(self, request: Any, before: tuple[bytes, dict[str, object] | None], body: bytes) -> bytes:
+        ordered, view = before
+        if ordered != body:
+            return failure(request, 409, "This Idempotency-Key came with another order")
+        if view is None:
+            return failure(request, 409, "The order is being placed")
+        return self._created(request, view)
+
+    def _created(self, request: Any, view: dict[str, object]) -> bytes:
+        request.setHeader(b"Location", f"{PATH}/{view['id']}".encode("ascii"))
+        return success(request, view, 201)
+
+    # -- views -----------------------------------------------------------------
+    def _call(self, call_id: str) -> LiveCall | None:
+        return next((call for call in self._live() if call.info.call_id == call_id), None)
+
+    def _of_call(self, call: LiveCall) -> dict[str, object]:
+        info, secs = call.info, self._clock() - call.started_at
+        return {
+            "id": info.call_id,
+            "status": "up",
+            "direction": "outbound" if info.outbound else "inbound",
+            "carrier": info.carrier,
+            "call_sid": info.call_sid,
+            "from": info.from_number,
+            "to": info.to_number,
+            "started_at": self._date(secs),
+            "duration_secs": round(secs, 1),
+        }
+
+    def _of_dial(self, dial: Dial) -> dict[str, object]:
+        view: dict[str, object] = {
+            "id": dial.dial_id,
+            "status": dial.state.value,
+            "direction": "outbound",
+            "carrier": dial.carrier,
+            "call_sid": dial.call_sid,
+            "from": dial.from_number,
+            "to": dial.to,
+            "dialed_at": self._date(self._clock() - dial.began),
+        }
+        return view | ({"reason": dial.reason} if dial.reason else {})
+
+    def _date(self, secs_ago: float) -> str:
+        return datetime.fromtimestamp(self._wall_clock() - secs_ago, UTC).isoformat(timespec="seconds")
+
+
+problems(Calls.app)

@@ -1,0 +1,216 @@
+"""Placing calls: an order is checked for what we lack, given to the carrier, watched until it is answered.
+
+The carrier fetches our webhook once the other end picks up, or opens the stream at once; both name the call
+by our own id. A call that is not answered in time is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from voxray.call.dials import Dial, Dials, DialState
+from voxray.errors import CarrierError
+from voxray.frames import CallInfo
+from voxray.interfaces import Ability, CallControl, DialOrder
+from voxray.web.hosts import stream_url
+
+RING_SECS = 60.0
+GRACE_SECS = 30.0
+"""After the ringing: the webhook and the stream of a call answered in the last moment."""
+
+
+OUTCOMES: Mapping[str, str] = MappingProxyType(
+    {
+        "completed": "ended",
+        "busy": "busy",
+        "no-answer": "no_answer",
+        "timeout": "no_answer",
+        "failed": "failed",
+        "rejected": "busy",
+        "cancel": "canceled",
+        "canceled": "canceled",
+    }
+)
+"""What carriers call the end of a call -> why it has no stream. Anything else is not its end."""
+
+
+class CannotDial(Exception):
+    """Why not, for the client; `status` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a client asks for; numbers are the carrier's to judge."""
+
+    to: str
+    from_number: str
+    carrier: str = ""
+    body: Mapping[str, object] | None = None
+    max_secs: float = 0.0
+
+
+class Tokens(Protocol):
+    """The part of `trust.Doorkeeper` used here."""
+
+    def dial_token(self, dial_id: str, carrier: str, ring_secs: float) -> str: ...
+
+
+class Dialer:
+    """Places calls and gives them up."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        controls: Mapping[str, CallControl],
+        default_carrier: str,
+        proxy_host: str,
+        dials: Dials,
+        tokens: Tokens,
+        clock: IReactorTime,
+        *,
+        room: Callable[[], bool],
+        over: Callable[[Dial], None] = lambda dial: None,
+    ) -> None:
+        """`over(dial)` is told of calls that will never have a stream; with its reason."""
+        self._controls, self._default, self._proxy_host = controls, default_carrier, proxy_host
+        self._dials, self._tokens, self._clock = dials, tokens, clock
+        self._room, self._over = room, over
+        self._timers: dict[str, IDelayedCall] = {}
+
+    async def dial(self, order: Order) -> Dial:
+        """Places the call. Raises CannotDial."""
+        carrier = order.carrier or self._default
+        control = self._able(carrier)
+        if not self._room():
+            raise CannotDial(503, "No room for another call")
+        dial_id = uuid4().hex
+        dial = Dial(dial_id, carrier, order.to, order.from_number, order.body or {}, order.max_secs)
+        self._dials.begin(dial, self._clock.seconds())
+        self._timers[dial_id] = self._clock.callLater(RING_SECS + GRACE_SECS, self._not_answered, dial_id)
+        # A client that goes away cancels what it waits for, and the phone must not ring unwatched.
+        waiting: Deferred[Dial] = Deferred()
+        Deferred.fromCoroutine(self._place(dial, control)).chainDeferred(waiting)
+        return await waiting
+
+    async def _place(self, dial: Dial, control: CallControl) -> Dial:
+        dial_id = dial.dial_id
+        try:
+            dialed = await control.dial(self._worded(dial))
+        except CarrierError as error:
+            self._failed(dial_id, "failed")
+            self.log.warn(
+                "call {call_id}: the carrier would not dial: {error}", call_id=dial_id, error=str(error)
+            )
+            raise CannotDial(*_refusal(error)) from None
+        except BaseException:
+            self._failed(dial_id, "failed")
+            raise
+        placed = self._dials.placed(dial_id, dialed.reference, dialed.call_sid)
+        self.log.info("call {call_id}: dialing by {carrier}", call_id=dial_id, carrier=dial.carrier)
+        if placed.state is DialState.FAILED:  # given up, or told over, before the carrier's answer came
+            self._cancel(placed)
+        return placed
+
+    async def give_up(self, dial_id: str) -> None:
+        """The client does not want it any more. Raises CannotDial."""
+        dial = self._failed(dial_id, "canceled")
+        if dial is not None and dial.reference:
+            await self._ask_carrier(dial)
+
+    async def _ask_carrier(self, dial: Dial) -> None:
+        try:
+            await self._controls[dial.carrier].cancel(dial.reference)
+        except CarrierError as error:
+            text = "call {call_id}: the carrier would not give up: {error}"
+            self.log.warn(text, call_id=dial.dial_id, error=str(error))
+            raise CannotDial(503, "The carrier did not take it; the call may still ring") from None
+
+    def told(self, dial_id: str, form: Mapping[str, str]) -> None:
+        """A carrier's status report. That a call is over whose stream was here is no news."""
+        status = (form.get("CallStatus") or form.get("Status") or "").lower()
+        if (reason := OUTCOMES.get(status)) is not None:
+            self._failed(dial_id, reason)
+
+    # -- the registry ----------------------------------------------------------
+    def began(self, info: CallInfo) -> None:
+        """A call is up; perhaps one of ours."""
+        self._stop_timer(info.call_id)
+        self._dials.answered(info.call_id, info.call_sid)
+
+    def ended(self, info: CallInfo, reason: str) -> None:
+        """It is over."""
+        self._dials.ended(info.call_id, reason)
+
+    # -- the service -----------------------------------------------------------
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def stop(self) -> None:
+        """The daemon ends: nothing is watched any more."""
+        for dial_id in tuple(self._timers):
+            self._stop_timer(dial_id)
+
+    # -- inside ----------------------------------------------------------------
+    def _able(self, carrier: str) -> CallControl:
+        control = self._controls.get(carrier)
+        if control is None or Ability.DIAL not in control.abilities:
+            raise CannotDial(422, f"carrier: no credentials to dial by {carrier!a:.20}")
+        if not self._proxy_host:
+            raise CannotDial(503, "proxy_host is not set: the carrier could not reach us")
+        return control
+
+    def _worded(self, dial: Dial) -> DialOrder:
+        host, dial_id = self._proxy_host, dial.dial_id
+        token = self._tokens.dial_token(dial_id, dial.carrier, RING_SECS)
+        return DialOrder(
+            to=dial.to,
+            from_number=dial.from_number,
+            answer_url=f"https://{host}/?call={dial_id}",
+            stream_url=stream_url(host, token),
+            status_url=f"https://{host}/telephony/status?call={dial_id}",
+            max_call_secs=dial.max_secs,
+            ring_secs=RING_SECS,
+        )
+
+    def _not_answered(self, dial_id: str) -> None:
+        dial = self._failed(dial_id, "no_answer")
+        if dial is not None and dial.reference:
+            self._cancel(dial)
+
+    def _cancel(self, dial: Dial) -> None:
+        """Nobody waits for the outcome."""
+        cancelling: Deferred[Any] = Deferred.fromCoroutine(self._ask_carrier(dial))
+        cancelling.addErrback(lambda failure: failure.trap(CannotDial))
+        cancelling.addErrback(lambda failure: self.log.failure("giving up a call failed", failure))
+
+    def _failed(self, dial_id: str, reason: str) -> Dial | None:
+        self._stop_timer(dial_id)
+        dial = self._dials.fail(dial_id, reason)
+        if dial is not None:
+            self._over(dial)
+        return dial
+
+    def _stop_timer(self, dial_id: str) -> None:
+        timer = self._timers.pop(dial_id, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+
+
+def _refusal(error: CarrierError) -> tuple[int, str]:
+    """What the carrier will not do is the client's to change; an API that is down is nobody's here."""
+    if 400 <= error.status < 500 and error.status not in (401, 403, 408, 429):
+        return 422, f"The carrier refused the call (status {error.status})"
+    return 503, "The carrier did not take the call"
