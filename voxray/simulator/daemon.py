@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def environment(port: int) -> dict[str, str]:
-    """The child's environment: ours without any Voxray setting or carrier's secret, then what a test needs."""
+    """The child's environment: ours without Voxray's settings and carriers' secrets, then what is needed."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     return inherited | {
         "VOXRAY_HOST": "127.0.0.1",
