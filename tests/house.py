@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import json
 import socket
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from itertools import groupby
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -26,10 +26,12 @@ from tests.test_call_call import QUIET, TONE
 from tests.test_media_socket import start
 from tests.test_web_http import Answer
 from tests.wsframes import PING, ServerFrame, close_code, frame, handshake, server_frames
-from voxray import catalog, collector, inference, tap
+from voxray import catalog, collector, inference, tap, worker
 from voxray.frames import ULAW_8K, CallInfo, Speech
 from voxray.interfaces import Providers
+from voxray.worker import ThreadWorker
 
+T = TypeVar("T")
 BASE: dict[str, object] = {
     "provider": "scripted",
     "runner_transport": "twilio",
@@ -41,6 +43,8 @@ BASE: dict[str, object] = {
 }
 WORD_SECS = 0.1
 WORD = 800  # bytes
+BEGAN_AT = 1_795_428_000.0
+"""The wall clock when the daemon starts: 2026-11-23T10:00:00Z."""
 
 
 def free_port() -> int:
@@ -75,6 +79,13 @@ class InlineThread:
         done(job())
 
     def stop(self) -> None: ...
+
+
+class InlineWorker(ThreadWorker):
+    """A ThreadWorker without a thread."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return work()
 
 
 class Reactor(MemoryReactorClock):
@@ -130,6 +141,9 @@ class House:
         case.patch(inference, "InferenceThread", InlineThread)
         still = SimpleNamespace(collect=lambda: None, freeze=lambda: None, set_threshold=lambda *_: None)
         case.patch(collector, "gc", still)
+        case.patch(worker, "ThreadWorker", InlineWorker)
+        dates = SimpleNamespace(time=lambda: BEGAN_AT + self.reactor.seconds() - 100)
+        case.patch(tap, "time", dates)
         made = loaded({**BASE, "port": free_port(), **(document or {})}, **environ)
         self.settings = made.settings
         self.daemon: Any = tap._build(made.settings, made.warnings, self.reactor)
@@ -153,6 +167,11 @@ class House:
         self._case.successResultOf(stopping)
         globalLogPublisher.removeObserver(self.logged.append)
         self._case.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The journal's call records, as events."""
+        return [event for event in self.logged if event.get("event") == "cdr"]
 
     # -- HTTP ------------------------------------------------------------------
     def ask(self, method: str, path: str, body: bytes = b"", *, host: str = "h.example") -> Answer:

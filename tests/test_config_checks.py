@@ -49,7 +49,7 @@ class CarrierTests(Refusals):
         for auth in ("signature", "token", "both"):
             self.assertIn("not built yet; built: auto, off", self.refused({"telephony_auth": auth}))
         self.assertIn("anyone who finds the webhook can start a call", str(loaded().warnings))
-        self.assertEqual(loaded({"telephony_auth": "off"}).warnings, ())
+        self.assertNotIn("telephony_auth", str(loaded({"telephony_auth": "off"}).warnings))
 
 
 class ProviderTests(Refusals):

@@ -93,6 +93,7 @@ class Metrics:
         self.closed_sockets = counter("voxray_media_closed_total", "Media sockets that are closed", "reason")
         self.dropped_audio = counter("voxray_dropped_audio_total", "Outbound messages dropped: peer too slow")
         self.hangups = counter("voxray_hangups_total", "Hang-ups asked of the carrier", "outcome")
+        self.cdr_lost = counter("voxray_cdr_lost_total", "Call records that are missing in cdr_file")
         self.reactor_lag = histogram(
             "voxray_reactor_lag_seconds", "Lateness of a 100 ms timer", buckets=_LATENCY
         )

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from voxray.call.call import Exchange
     from voxray.call.registry import Registry
+    from voxray.cdr import CallRecords
     from voxray.http import HttpClient
     from voxray.interfaces import CallControl
+    from voxray.metrics import Metrics
     from voxray.settings import Settings
     from voxray.worker import ThreadWorker
 
@@ -45,21 +47,26 @@ def makeService(options: Options) -> IService:
 
 def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
     from voxray.call.registry import Registry
+    from voxray.cdr import MAX_WAITING, CallRecords
     from voxray.http import HttpClient
     from voxray.listening import bind
+    from voxray.metrics import Metrics
     from voxray.service import Daemon, Parts
     from voxray.tls import with_tls
     from voxray.worker import ThreadWorker
 
     http = HttpClient(reactor)
     workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
-    exchange = _exchange(settings, http, workers, reactor)
+    metrics = Metrics()
+    files = ThreadWorker(reactor, "files", 1, MAX_WAITING)
+    records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
+    exchange = _exchange(settings, http, workers, reactor, metrics, records)
     registry = Registry(
         max_calls=settings.calls.max_calls,
         carrier=settings.calls.carrier,
         make_call=_call_maker(exchange),
         clock=reactor,
-        metrics=exchange.metrics,
+        metrics=metrics,
     )
     daemon: Daemon
     site = _site(exchange, registry, reactor, ready=lambda: daemon.ready)
@@ -71,7 +78,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             site=with_tls(settings.server.tls, site, reactor),
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
-            startables=[exchange.activity, *exchange.providers.all],
+            startables=[records, exchange.activity, *exchange.providers.all],
             workers=workers,
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt),
@@ -83,7 +90,12 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
 
 
 def _exchange(
-    settings: Settings, http: HttpClient, workers: tuple[ThreadWorker, ThreadWorker], reactor: Any
+    settings: Settings,
+    http: HttpClient,
+    workers: tuple[ThreadWorker, ThreadWorker],
+    reactor: Any,
+    metrics: Metrics,
+    records: CallRecords,
 ) -> Exchange:
     """What all calls share."""
     from voxray.call.call import Exchange
@@ -91,7 +103,6 @@ def _exchange(
     from voxray.call.phrases import PhraseBook
     from voxray.catalog import build_carrier, build_providers
     from voxray.interfaces import ORDINARY_PACING
-    from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
     carrier = settings.calls.carrier
@@ -104,7 +115,8 @@ def _exchange(
         clock=reactor,
         beat=Metronome(reactor, BEAT_SECS),
         pacing=build_carrier(carrier).pacing if carrier else ORDINARY_PACING,
-        metrics=Metrics(),
+        metrics=metrics,
+        records=records,
     )
 
 

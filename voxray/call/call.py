@@ -7,15 +7,17 @@ told by its own parts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxray.audio.codec import codec_for
 from voxray.call import machine
+from voxray.call.account import Account
 from voxray.call.conversation import Conversation
-from voxray.call.dialogue import Dialogue, TurnReport
+from voxray.call.dialogue import Dialogue
 from voxray.call.ear import Ear
 from voxray.call.ending import Ending
 from voxray.call.floor import FloorState
@@ -25,7 +27,8 @@ from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
 from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
-from voxray.call.times import TURN, TURN_AND_WORDS, in_words
+from voxray.call.reasons import EndReason, reason_of
+from voxray.call.record import NoRecords, Records
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, StreamStopped, Wire
 from voxray.interfaces import ORDINARY_PACING, CallControl, MediaSink, Pacing, Providers, VoiceActivity
 from voxray.metrics import Metrics
@@ -48,6 +51,7 @@ class Exchange:
     beat: Metronome
     metrics: Metrics
     pacing: Pacing = ORDINARY_PACING
+    records: Records = field(default_factory=NoRecords)
 
 
 class Call:
@@ -68,7 +72,9 @@ class Call:
         self.info = info
         self.started_at = clock.seconds()
         self._sink, self._exchange, self._on_ended = sink, exchange, ended
-        self._reason = ""
+        self._reason: EndReason | None = None  # the first that was given
+        shown = settings.logs.transcripts
+        self._account = Account(info, wire, clock, metrics, exchange.records, words=shown)
         self._life = machine.machine(self)
         self._keypad = Keypad()
         self._pacer = Pacer(
@@ -100,7 +106,7 @@ class Call:
             clock=clock,
             metrics=metrics,
             finish=self.finish,
-            report=self._report,
+            report=self._account.turn,
             hint=lambda text: self._ear.hint(text),
             pending_keys=self._keypad.take,
         )
@@ -131,16 +137,16 @@ class Call:
         if kind is Audio:
             self._ear.hear(frame.payload)  # type: ignore[union-attr]
         elif kind is Mark:
-            self._pacer.mark_returned(frame.name, self._exchange.clock.seconds())  # type: ignore[union-attr]
+            self._mouth.mark_returned(frame.name)  # type: ignore[union-attr]
         elif isinstance(frame, Dtmf):
             if entry := self._keypad.press(frame.digit, self._exchange.clock.seconds()):
                 self._dialogue.keys(entry)
         elif isinstance(frame, StreamStopped):
-            self._end("caller_hangup")
+            self._end(EndReason.CALLER_HANGUP)
 
     def disconnected(self, reason: str) -> None:
         """The socket is gone."""
-        self._end(reason)
+        self._end(reason_of(reason, EndReason.ERROR))
 
     # -- the registry --------------------------------------------------------
     def elapsed(self, now: float) -> None:
@@ -160,25 +166,25 @@ class Call:
         if limit <= 0 or beyond < 0:
             return
         if not self._reason:
-            self.say_goodbye("max_duration")
+            self.say_goodbye(EndReason.MAX_DURATION)
         elif beyond >= GOODBYE_GRACE_SECS:
             self._life.finish()
 
     def say_goodbye(self, reason: str) -> None:
         """Ends the call politely: the goodbye phrase, then the hang-up."""
-        self._reason = self._reason or reason
+        self._because(reason_of(reason, EndReason.AGENT))
         self._dialogue.say(self._exchange.settings.agent.goodbye, EndCall(reason))
 
     def finish(self, reason: str) -> None:
         """Ends the call once what is being said was heard."""
-        self._reason = self._reason or reason
+        self._because(reason_of(reason, EndReason.AGENT))
         self._life.finish()
 
     def abort(self, code: int, reason: str) -> None:
         """Ends the call now: the daemon goes, or a fault of ours was found."""
-        self._reason = self._reason or reason
+        self._because(reason_of(reason, EndReason.ERROR))
         self._sink.close(code, reason)
-        self._end(reason)
+        self._life.ended()
 
     # -- the life's core -----------------------------------------------------
     def greet(self) -> None:
@@ -187,34 +193,37 @@ class Call:
 
     def play_out(self) -> None:
         self._ear.close()  # nobody listens to the caller from here on
+        self._dialogue.leave()
         self._ending.play_out(self._life.played_out)
 
     def hang_up(self) -> None:
         self._ending.hang_up()
 
     def clean_up(self) -> None:
-        exchange = self._exchange
-        try:
-            self._ending.stop()
-            self._ear.close()
-            self._dialogue.stop()
-        finally:  # whatever fails above: no beat and no place among the calls is kept
-            exchange.beat.leave(self._beat)
-            self._on_ended(self)
-        exchange.metrics.underruns.inc(self._pacer.counts.underruns)
-        exchange.metrics.calls_ended.labels(self._reason).inc()
-        self.log.info(
-            "call {call_id}: ended, {reason}, {seconds} s, {turns} turns, {underruns} underruns",
-            call_id=self.call_id,
-            reason=self._reason,
-            seconds=round(exchange.clock.seconds() - self.started_at, 1),
+        with ExitStack() as steps:  # the last is taken first, and each whatever becomes of the others
+            steps.callback(self._close_account)
+            steps.callback(self._on_ended, self)
+            steps.callback(self._exchange.beat.leave, self._beat)
+            steps.callback(self._dialogue.stop)
+            steps.callback(self._ear.close)
+            steps.callback(self._ending.stop)
+
+    def _close_account(self) -> None:
+        self._account.close(
+            self._reason or EndReason.ERROR,
             turns=self._dialogue.turns,
-            underruns=self._pacer.counts.underruns,
+            interruptions=self._dialogue.interruptions,
+            keys=self._keypad.pressed,
+            heard_ms=self._ear.heard_ms,
+            sent=self._pacer.counts,
         )
 
     # -- inside --------------------------------------------------------------
-    def _end(self, reason: str) -> None:
+    def _because(self, reason: EndReason) -> None:
         self._reason = self._reason or reason
+
+    def _end(self, reason: EndReason) -> None:
+        self._because(reason)
         self._life.ended()
 
     def _beat(self, now: float) -> None:
@@ -226,23 +235,5 @@ class Call:
     def _crashed(self) -> None:
         """Call in an `except` block: our own code failed where no socket would hear of it."""
         self.log.failure("call {call_id}: a fault of ours; this call ends", call_id=self.call_id)
-        self._reason = self._reason or "error"
+        self._because(EndReason.ERROR)
         self.abort(1011, "internal error")
-
-    def _report(self, turn: TurnReport) -> None:
-        """One exchange is over: metrics always, words only where the owner asked for them."""
-        observe = self._exchange.metrics.turn_latency.labels
-        for part, ms in turn.parts_ms.items():
-            observe(part).observe(ms / 1000)
-        words = {"heard": turn.heard, "replied": turn.replied}
-        shown = words if self._exchange.settings.logs.transcripts else {}
-        self.log.info(
-            TURN_AND_WORDS if shown else TURN,
-            event="turn",
-            call_id=self.call_id,
-            turn=turn.number,
-            interrupted=turn.interrupted,
-            parts_ms=turn.parts_ms,
-            times=in_words(turn.parts_ms),
-            **shown,
-        )

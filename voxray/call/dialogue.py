@@ -89,6 +89,7 @@ class Dialogue:
         self._floor = floor.machine(self)
         self.state = FloorState.LISTENING
         self.turns = 0
+        self.interruptions = 0  # by voice, false ones too
         self._quiet_since = clock.seconds()
         self._idle_prompts = 0
         self._times = TurnTimes()
@@ -102,7 +103,7 @@ class Dialogue:
     # -- what the call asks --------------------------------------------------
     def say(self, text: str, then: EndCall | None = None) -> None:
         """The agent says this of its own accord, at once; `then` ends the call when it was heard."""
-        if self._over:
+        if self._deaf:
             return
         self._drop_answer()
         self._times = TurnTimes()
@@ -111,7 +112,7 @@ class Dialogue:
 
     def keys(self, digits: str) -> None:
         """The caller's keypad entry is a turn of its own."""
-        if not self._over:
+        if not self._deaf:
             self._cut = None
             self._answer(DTMF_NOTE.format(digits=digits), TurnTimes())
 
@@ -119,6 +120,11 @@ class Dialogue:
     def callers_turn(self) -> bool:
         """The caller is speaking, pausing for breath, or being understood."""
         return self._callers_turn or self._hearing.busy
+
+    def leave(self) -> None:
+        """The call is being hung up: what is being said is the last of it, whatever the caller does."""
+        self._leaving = True
+        self._mouth.release()
 
     def stop(self) -> None:
         """The call is over: cancel everything."""
@@ -129,7 +135,7 @@ class Dialogue:
 
     def elapsed(self, now: float) -> None:
         """Called about twice a second: false interruptions and idle callers."""
-        if self._over or self._leaving or self.callers_turn:
+        if self._deaf or self.callers_turn:
             return
         if self._cut is not None and now - self._cut.at > RESUME_AFTER_SECS:
             self._resume()
@@ -165,6 +171,7 @@ class Dialogue:
         """The caller speaks over the agent and means it, since `onset_secs` ago by the audio."""
         if self.state is FloorState.SPEAKING and not self._over:
             self._interrupt()
+            self.interruptions += 1
             self._metrics.bargein.observe(onset_secs)
 
     def turn_ended(self, utterance: Utterance, speech_end: float) -> None:
@@ -183,9 +190,14 @@ class Dialogue:
             self._quiet_since = self._clock.seconds()
 
     # -- deciding ------------------------------------------------------------
+    @property
+    def _deaf(self) -> bool:
+        """Nothing the caller does makes another answer."""
+        return self._over or self._leaving
+
     def _understood(self, text: str, times: TurnTimes) -> None:
         """What the words mean for the floor."""
-        if self._over:
+        if self._deaf:
             return
         language = self._agent.language
         idle_words = not text or is_backchannel(text, language)
@@ -203,6 +215,7 @@ class Dialogue:
             if words_decide(text, self._turns, language) is Verdict.RESUME:
                 self._metrics.interruptions.labels("ignored").inc()
                 return
+            self.interruptions += 1
             self._metrics.interruptions.labels("by_words").inc()
         elif self.state is FloorState.THINKING and idle_words:
             self._mouth.release()
@@ -214,7 +227,7 @@ class Dialogue:
 
     def _not_understood(self) -> None:
         """The transcriber failed. Mid-answer nobody needs to know."""
-        if not self._over and self.state is not FloorState.SPEAKING:
+        if not self._deaf and self.state is not FloorState.SPEAKING:
             self._cut = None
             self._drop_answer()
             self._apologise()
@@ -274,11 +287,11 @@ class Dialogue:
             self._apologise()
 
     def _leave(self, end_call: EndCall) -> None:
-        self._leaving = True
+        self.leave()
         self._finish(end_call.reason)
 
     def _apologise(self) -> None:
-        if self._over or not self._agent.apology:
+        if self._deaf or not self._agent.apology:
             return
         self._times = TurnTimes()
         self._floor.think()

@@ -40,13 +40,13 @@ class Ending:
     ) -> None:
         self._call, self._mouth, self._sink = call, mouth, sink
         self._control, self._clock, self._metrics = control, clock, metrics
-        self._working: Deferred[Any] | None = None
+        self._working: list[Deferred[Any]] = []
         self._timers: list[IDelayedCall] = []
 
     def play_out(self, then: Callable[[], None]) -> None:
         """`then` is called when the last words were heard, or have taken too long (perhaps twice)."""
         self._later(PLAY_OUT_MAX_SECS, then)
-        self._start(Deferred.fromCoroutine(self._mouth.played())).addCallback(lambda _: then())
+        self._start(Deferred.fromCoroutine(self._mouth.heard_out())).addCallback(lambda _: then())
 
     def hang_up(self) -> None:
         """Through the carrier's REST API where we have its credentials; else the socket is closed."""
@@ -54,8 +54,7 @@ class Ending:
 
     def stop(self) -> None:
         """The call is over."""
-        working, self._working = self._working, None
-        if working is not None:
+        for working in self._working:
             working.cancel()
         for timer in self._timers:
             if timer.active():
@@ -91,7 +90,8 @@ class Ending:
                 self.log.failure(text, failure, call_id=self._call.call_id)
                 self._sink.close(1011, "internal error")
 
-        self._working = step = Deferred[None](lambda _: work.cancel())
+        step = Deferred[None](lambda _: work.cancel())
+        self._working.append(step)
         work.chainDeferred(step)
         step.addErrback(failed)
         return step

@@ -5,6 +5,7 @@ Keeps the pieces of text that were given to the pacer, so that a barge-in can sa
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -29,6 +30,7 @@ class Mouth:
         self._clock = clock
         self._pieces: list[Spoken] = []
         self._voicing = Voicing(wire)
+        self._naps: list[Deferred[None]] = []
 
     # -- speaking ------------------------------------------------------------
     def begin(self, text: str) -> None:
@@ -63,9 +65,23 @@ class Mouth:
             await deferLater(self._clock, _SLICE_SECS)
 
     async def played(self) -> None:
-        """Until all that was said has been heard, by the playout clock: no mark is needed for this."""
+        """Until all that was said has been heard, by the playout clock or by the carrier's last mark."""
         while not self._pacer.drained(now := self._clock.seconds()):
-            await deferLater(self._clock, min(_SLICE_SECS, self._pacer.remaining_secs(now) + _SETTLE_SECS))
+            await self._nap(min(_SLICE_SECS, self._pacer.remaining_secs(now) + _SETTLE_SECS))
+
+    async def heard_out(self) -> None:
+        """The same, and as much longer as the caller's ear is known to be behind that clock."""
+        await self.played()
+        due = self._clock.seconds() + self._pacer.lag_secs
+        while self._pacer.lag_secs and (left := due - self._clock.seconds()) > 0:
+            await self._nap(left)
+
+    def mark_returned(self, name: str) -> None:
+        """The carrier has played what was before this mark: whoever waits for the last one looks again."""
+        self._pacer.mark_returned(name, self._clock.seconds())
+        for nap in tuple(self._naps):
+            if not nap.called:
+                nap.callback(None)
 
     # -- being heard ---------------------------------------------------------
     def silence(self) -> tuple[str, str]:
@@ -89,6 +105,18 @@ class Mouth:
         self._pacer.release(self._clock.seconds())
 
     # -- inside --------------------------------------------------------------
+    async def _nap(self, secs: float) -> None:
+        """So long, or until a mark comes back."""
+        nap: Deferred[None] = Deferred()
+        self._naps.append(nap)
+        timer = self._clock.callLater(secs, nap.callback, None)
+        try:
+            await nap
+        finally:
+            self._naps.remove(nap)
+            if timer.active():
+                timer.cancel()
+
     def _push(self, payload: bytes) -> None:
         if payload:
             self._pacer.push(payload, self._clock.seconds())

@@ -133,7 +133,7 @@ class Pipeline:
         async with aclosing(llm.reply(messages, self._call)) as events:
             async for event in events:
                 if isinstance(event, EndCall):
-                    feed.end_call = event
+                    feed.end_call = EndCall()  # what a model calls its reason is no reason of ours
                     continue
                 assert isinstance(event, TextDelta)
                 now = self._clock.seconds()

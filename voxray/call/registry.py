@@ -96,6 +96,7 @@ class Registry:
             to_number=announced.to_number if announced else parameters.get("to", ""),
             carrier=self._carrier,
             parameters=parameters,
+            account_sid=started.account_sid,
         )
 
     def _gone(self, call: Call) -> None:

@@ -1,0 +1,91 @@
+"""One call's account: what is counted of it while it goes on, and told once when it is over.
+
+Each turn goes to the metrics and the log; the end to the metrics and the records.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from voxray.call.dialogue import TurnReport
+from voxray.call.pacer import PacerCounts
+from voxray.call.reasons import EndReason
+from voxray.call.record import CallRecord, Latencies, Records
+from voxray.call.times import TURN, TURN_AND_WORDS, in_words
+from voxray.frames import CallInfo, Wire
+from voxray.metrics import Metrics
+
+
+class Account:
+    """Opened when the call begins; `close` may be called more than once."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        call: CallInfo,
+        wire: Wire,
+        clock: IReactorTime,
+        metrics: Metrics,
+        records: Records,
+        *,
+        words: bool,
+    ) -> None:
+        """`words`: what was said is logged."""
+        self._call, self._wire, self._words = call, wire, words
+        self._clock, self._metrics, self._records = clock, metrics, records
+        self._begun, self._date = clock.seconds(), records.date()
+        self._latencies = Latencies()
+        self._closed = False
+
+    def turn(self, turn: TurnReport) -> None:
+        """One exchange is over: its words only where the owner asked for them."""
+        observe = self._metrics.turn_latency.labels
+        for part, ms in turn.parts_ms.items():
+            observe(part).observe(ms / 1000)
+        self._latencies.add(turn.parts_ms)
+        shown = {"heard": turn.heard, "replied": turn.replied} if self._words else {}
+        self.log.info(
+            TURN_AND_WORDS if shown else TURN,
+            event="turn",
+            call_id=self._call.call_id,
+            turn=turn.number,
+            interrupted=turn.interrupted,
+            parts_ms=turn.parts_ms,
+            times=in_words(turn.parts_ms),
+            **shown,
+        )
+
+    def close(
+        self,
+        reason: EndReason,
+        *,
+        turns: int,
+        interruptions: int,
+        keys: int,
+        heard_ms: float,
+        sent: PacerCounts,
+    ) -> None:
+        """The call is over."""
+        if self._closed:
+            return
+        self._closed = True
+        self._metrics.underruns.inc(sent.underruns)
+        self._metrics.calls_ended.labels(reason).inc()
+        record = CallRecord(
+            info=self._call,
+            reason=reason,
+            started_at=self._date,
+            ended_at=self._records.date(),
+            duration_secs=self._clock.seconds() - self._begun,
+            wire=self._wire,
+            turns=turns,
+            interruptions=interruptions,
+            keys=keys,
+            latency_ms=self._latencies.summary(),
+            heard_secs=heard_ms / 1000,
+            spoken_secs=sent.sent_ms / 1000,
+            underruns=sent.underruns,
+        )
+        self._records.keep(record)
