@@ -14,6 +14,7 @@ from itertools import groupby
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import globalLogPublisher
@@ -60,14 +61,22 @@ class Teller(Stage):
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.error: Exception | None = None
+        self.gate: Deferred[None] | None = None  # waited for before each word
+        self.running = 0
 
     async def synthesize(self, text: str, call: CallInfo) -> AsyncGenerator[Speech, None]:
         if self.error is not None:
             raise self.error
         if text not in self.texts:
             self.texts.append(text)
-        for _ in text.split():
-            yield Speech(bytes([self.texts.index(text) + 1]) * WORD, ULAW_8K)
+        self.running += 1
+        try:
+            for _ in text.split():
+                if self.gate is not None:
+                    await self.gate
+                yield Speech(bytes([self.texts.index(text) + 1]) * WORD, ULAW_8K)
+        finally:
+            self.running -= 1
 
 
 class InlineThread:
@@ -228,10 +237,10 @@ class Line:
         if self.transport.disconnecting:
             self.lose()
 
-    def lose(self) -> None:
+    def lose(self, reason: Exception | None = None) -> None:
         if not self.over:
             self.over = True
-            self.transport.protocol.connectionLost(Failure(ConnectionLost()))
+            self.transport.protocol.connectionLost(Failure(reason or ConnectionLost()))
             self.transport.handle.close()
 
     # -- what the caller does --------------------------------------------------

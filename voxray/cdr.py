@@ -26,7 +26,9 @@ MAX_WAITING = 1_000
 COMPLAIN_EVERY_SECS = 60.0
 STOP_SECS = 5.0
 
-_HOW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not hold the thread
+_HOW = (
+    os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+)  # a pipe must not hold the thread
 
 
 class LineFile:

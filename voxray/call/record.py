@@ -102,7 +102,7 @@ class Latencies:
 
     def __init__(self) -> None:
         self._totals: deque[float] = deque(maxlen=MAX_TURNS_KEPT)
-        self._parts = {part: (0.0, 0) for part in _PARTS}  # sum, times
+        self._parts = dict.fromkeys(_PARTS, (0.0, 0))  # sum, times
 
     def add(self, parts_ms: Mapping[str, float]) -> None:
         """The parts of one turn, as `TurnTimes.parts_ms` gives them; what was said unasked has no total."""
@@ -119,9 +119,7 @@ class Latencies:
             return {}
         ordered = sorted(self._totals)
         quantiles = {"p50": _rank(ordered, 0.5), "p95": _rank(ordered, 0.95), "max": ordered[-1]}
-        return quantiles | {
-            part: round(ms / times, 1) for part, (ms, times) in self._parts.items() if times
-        }
+        return quantiles | {part: round(ms / times, 1) for part, (ms, times) in self._parts.items() if times}
 
 
 def masked(fields: Mapping[str, object]) -> dict[str, object]:
