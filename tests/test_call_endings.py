@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.test_call_call import FakeControl, human
 from tests.test_exotel_serializer import START as EXOTEL_START
 from tests.wsframes import CLOSE, frame
 from voxray import tap
+from voxray.call.call import GOODBYE_GRACE_SECS, Call
 from voxray.call.ending import PLAY_OUT_MAX_SECS, STOP_AFTER_HANGUP_SECS
 from voxray.carriers.twilio import TwilioControl
 from voxray.errors import CarrierError, ErrorKind, ProviderError
@@ -37,7 +39,7 @@ class EndingsTestCase(SynchronousTestCase):
         *replies: list[object],
         control: CallControl | None = None,
         document: dict[str, object] | None = None,
-    ) -> tuple[House, Line]:
+    ) -> Line:
         self.patch(tap, "_control", lambda settings, reactor: control)
         self.house = house = House(self, document, *replies)
         self.after = Aftermath(self, house)
@@ -46,7 +48,7 @@ class EndingsTestCase(SynchronousTestCase):
             line.send(EXOTEL_START)
         else:
             line = house.dial()
-        return house, line
+        return line
 
     @property
     def call(self) -> Any:
@@ -70,16 +72,14 @@ class EndingsTestCase(SynchronousTestCase):
 class AgentTests(EndingsTestCase):
     """The agent ends the call: the last word is heard, then one hang-up."""
 
-    def farewell(
-        self, control: CallControl | None, words: str = WORDS, **document: object
-    ) -> tuple[House, Line]:
-        house, line = self.up([TextDelta(f"{words}."), EndCall()], control=control, document=document)
+    def farewell(self, control: CallControl | None, words: str = WORDS, **document: object) -> Line:
+        line = self.up([TextDelta(f"{words}."), EndCall()], control=control, document=document)
         line.press("1#")
-        return house, line
+        return line
 
     def test_after_the_playout_time(self) -> None:
         """Marks that never come back hold nothing up: a second of speech, and the carrier is asked."""
-        house, line = self.farewell(control := FakeControl())
+        line = self.farewell(control := FakeControl())
         line.silence(0.98)
         self.assertEqual(control.hung_up, [])
         line.silence(0.06)
@@ -92,7 +92,7 @@ class AgentTests(EndingsTestCase):
 
     def test_after_the_last_mark(self) -> None:
         """The carrier says that it has played everything: there is nothing to wait for."""
-        house, line = self.farewell(control := FakeControl())
+        line = self.farewell(control := FakeControl())
         line.silence(0.9)
         self.assertEqual(control.hung_up, [])
         self.echo(line, self.marks(line)[-1])
@@ -103,7 +103,7 @@ class AgentTests(EndingsTestCase):
 
     def test_other_marks(self) -> None:
         """A mark in the middle, of a reply that was cut, or of nobody's, ends no wait."""
-        house, line = self.up(
+        line = self.up(
             [TextDelta(f"{WORDS}.")],
             [TextDelta("One two. Three four. Five six seven."), EndCall()],
             control=(control := FakeControl()),
@@ -128,7 +128,7 @@ class AgentTests(EndingsTestCase):
     def test_as_late_as_the_ear_is(self) -> None:
         """Where marks come late, so does the caller's ear: the hang-up waits for it, and no longer."""
         for echoed in (False, True):
-            house, line = self.up(
+            line = self.up(
                 [TextDelta("One two.")],
                 [TextDelta("Three four."), EndCall()],
                 control=(control := FakeControl()),
@@ -147,7 +147,7 @@ class AgentTests(EndingsTestCase):
 
     def test_a_long_farewell(self) -> None:
         """It is heard to its end; only a call that is over its time is cut short."""
-        house, line = self.farewell(control := FakeControl(), " ".join([WORDS] * 20))
+        line = self.farewell(control := FakeControl(), " ".join([WORDS] * 20))
         line.silence(19.9)
         self.assertEqual(control.hung_up, [])
         line.silence(0.2)
@@ -158,7 +158,7 @@ class AgentTests(EndingsTestCase):
 
     def test_no_stop_follows(self) -> None:
         """The carrier took the hang-up and says no more: we close after five seconds."""
-        house, line = self.farewell(control := FakeControl())
+        line = self.farewell(control := FakeControl())
         line.silence(1.1)
         line.silence(STOP_AFTER_HANGUP_SECS - 0.2)
         self.assertIsNone(line.code)
@@ -178,8 +178,8 @@ class AgentTests(EndingsTestCase):
                 return succeed(SimpleNamespace(code=404, content=lambda: succeed(b'{"code": 20404}')))
 
         client = Client()
-        house, line = self.up([TextDelta("Bye."), EndCall()], document=None)
-        self.replace_control(TwilioControl(client, house.reactor, "AC1", "token"))  # type: ignore[arg-type]
+        line = self.up([TextDelta("Bye."), EndCall()], document=None)
+        self.replace_control(TwilioControl(client, self.house.reactor, "AC1", "token"))  # type: ignore[arg-type]
         line.press("1#")
         line.silence(0.2)
         self.assertEqual(client.asked, 1)
@@ -187,7 +187,7 @@ class AgentTests(EndingsTestCase):
         self.closed_by_us(line)
         self.after.check(line, "agent")
         self.assertEqual(client.asked, 1)
-        self.assertFalse([e for e in house.logged if "hang up" in str(e.get("log_format"))])
+        self.assertFalse([e for e in self.house.logged if "hang up" in str(e.get("log_format"))])
 
     def replace_control(self, control: CallControl) -> None:
         """Of the call that is up."""
@@ -195,7 +195,7 @@ class AgentTests(EndingsTestCase):
 
     def test_the_carrier_refuses(self) -> None:
         """Then the socket is closed, which ends the call too."""
-        house, line = self.farewell(control := FakeControl(CarrierError("twilio", "500")))
+        line = self.farewell(control := FakeControl(CarrierError("twilio", "500")))
         line.silence(1.1)
         self.closed_by_us(line)
         self.after.check(line, "agent")
@@ -209,7 +209,7 @@ class AgentTests(EndingsTestCase):
             async def hang_up(self, call_sid: str) -> None:
                 await asked
 
-        house, line = self.farewell(Slow())
+        line = self.farewell(Slow())
         line.silence(1.1)
         line.send(STOP)
         self.closed_by_us(line)
@@ -218,7 +218,7 @@ class AgentTests(EndingsTestCase):
 
     def test_without_credentials(self) -> None:
         """The socket is closed."""
-        house, line = self.farewell(None)
+        line = self.farewell(None)
         line.silence(0.9)
         self.assertIsNone(line.code)
         line.silence(0.2)
@@ -227,7 +227,7 @@ class AgentTests(EndingsTestCase):
 
     def test_a_carrier_that_never_answers_our_close(self) -> None:
         """It is dropped after a second."""
-        house, line = self.farewell(None)
+        line = self.farewell(None)
         line.silence(1.1)
         self.assertEqual((line.code, line.over), (1000, False))
         line.silence(1.0)
@@ -236,7 +236,7 @@ class AgentTests(EndingsTestCase):
 
     def test_the_caller_goes_first(self) -> None:
         """A caller who hangs up during the last words has heard that it was over, and nobody is asked."""
-        house, line = self.farewell(control := FakeControl())
+        line = self.farewell(control := FakeControl())
         line.silence(0.5)
         line.send(STOP)
         self.closed_by_us(line)
@@ -246,7 +246,7 @@ class AgentTests(EndingsTestCase):
     def test_a_models_own_reason(self) -> None:
         """What a model calls its end is neither a label nor a reason."""
         for said in ("the customer was rude", "shutdown"):
-            house, line = self.up([TextDelta("Bye."), EndCall(said)])
+            line = self.up([TextDelta("Bye."), EndCall(said)])
             line.press("1#")
             line.silence(0.3)
             self.closed_by_us(line)
@@ -254,7 +254,7 @@ class AgentTests(EndingsTestCase):
 
     def test_nothing_new_while_leaving(self) -> None:
         """Keys and words of a caller who is being hung up on are answered by nobody."""
-        house, line = self.farewell(control := FakeControl(), "Bye", eager_transcription=False)
+        line = self.farewell(control := FakeControl(), "Bye", eager_transcription=False)
         line.tone(0.2)  # over the last word, and not yet transcribed
         line.silence(0.2)
         self.assertEqual(control.hung_up, [SID])
@@ -262,7 +262,7 @@ class AgentTests(EndingsTestCase):
         line.press("3")
         line.tone(0.8)
         line.silence(3.0)
-        self.assertEqual((len(house.llm.asked), line.said), (1, ["Bye."]))
+        self.assertEqual((len(self.house.llm.asked), line.said), (1, ["Bye."]))
         line.send(STOP)
         self.closed_by_us(line)
         self.assertEqual(self.after.check(line, "agent")["dtmf"], 5)
@@ -309,13 +309,13 @@ class CallerTests(EndingsTestCase):
 
     def greeted(self) -> Line:
         """The agent is speaking."""
-        _, line = self.up(document={"greeting": WORDS})
+        line = self.up(document={"greeting": WORDS})
         line.silence(0.3)
         return line
 
     def speaking(self) -> Line:
         """The caller is."""
-        _, line = self.up()
+        line = self.up()
         line.silence(0.3)
         line.tone(0.5)
         return line
@@ -329,7 +329,7 @@ class CallerTests(EndingsTestCase):
 
     def thinking(self) -> Line:
         """The model hangs in the middle of its reply."""
-        _, line = self.up([TextDelta("One moment. Well"), Deferred()])
+        line = self.up([TextDelta("One moment. Well"), Deferred()])
         line.press("1#")
         line.silence(0.1)
         self.assertEqual(self.after.stages(), ["llm"])
@@ -337,8 +337,8 @@ class CallerTests(EndingsTestCase):
 
     def synthesized(self) -> Line:
         """The voice does."""
-        house, line = self.up([TextDelta("One two three. And more."), Deferred()])
-        house.tts.gate = Deferred()
+        line = self.up([TextDelta("One two three. And more."), Deferred()])
+        self.house.tts.gate = Deferred()
         line.press("1#")
         line.silence(0.1)
         self.assertEqual(self.after.stages(), ["llm", "tts"])
@@ -346,13 +346,13 @@ class CallerTests(EndingsTestCase):
 
     def resting(self) -> Line:
         """Nothing is."""
-        _, line = self.up()
+        line = self.up()
         line.silence(1.0)
         return line
 
     def typing(self) -> Line:
         """Half an entry was typed."""
-        _, line = self.up()
+        line = self.up()
         line.press("12")
         return line
 
@@ -395,7 +395,7 @@ class CallerTests(EndingsTestCase):
     def test_exotel(self) -> None:
         """`closed` is Exotel's other word for it."""
         for message in ({"event": "closed"}, {"event": "stop", "stop": {"reason": "callended"}}):
-            _, line = self.up(document={"runner_transport": "exotel"})
+            line = self.up(document={"runner_transport": "exotel"})
             line.send(message)
             self.closed_by_us(line)
             record = self.after.check(line, "caller_hangup")
@@ -446,7 +446,7 @@ class TimeTests(EndingsTestCase):
 
     def test_dead_peer(self) -> None:
         """Thirty seconds without a message of any kind."""
-        _, line = self.up()
+        line = self.up()
         line.silence(1.0)
         self.house.pass_time(28.0, 0.1)
         self.assertFalse(line.over)
@@ -457,7 +457,7 @@ class TimeTests(EndingsTestCase):
 
     def test_a_missing_pong(self) -> None:
         """A carrier that answers no ping, but goes on sending, is alive; messages of any kind will do."""
-        _, line = self.up(document={"ping_interval_secs": 1, "dead_peer_secs": 3})
+        line = self.up(document={"ping_interval_secs": 1, "dead_peer_secs": 3})
         line.silence(6.0)
         self.assertGreaterEqual(line.pings, 5)
         for _ in range(3):
@@ -472,7 +472,7 @@ class TimeTests(EndingsTestCase):
         """By either key: goodbye, the hang-up, and the same reason."""
         for key in ("max_call_secs", "rtc_max_duration_secs"):
             control = FakeControl()
-            _, line = self.up(document={key: 3, "goodbye": "Time is up."}, control=control)
+            line = self.up(document={key: 3, "goodbye": "Time is up."}, control=control)
             line.silence(3.2)
             self.assertEqual((line.said, control.hung_up), (["Time is up."], []))
             line.silence(0.5)
@@ -484,16 +484,42 @@ class TimeTests(EndingsTestCase):
 
     def test_longest_call_without_a_voice(self) -> None:
         """The goodbye hangs: the call is hung up all the same, and the wait for it goes with it."""
-        house, line = self.up(document={"max_call_secs": 3, "goodbye": "Time is up."})
-        house.tts.gate = Deferred()
-        line.silence(3.0 + 15.0 + 1.0)
+        line = self.up(document={"max_call_secs": 3, "goodbye": "Time is up."})
+        self.forget_phrases()
+        self.house.tts.gate = Deferred()
+        line.silence(3.0 + GOODBYE_GRACE_SECS - 0.1)
+        self.assertIsNone(line.code)
+        line.silence(0.7)
+        self.closed_by_us(line)
+        self.after.check(line, "max_duration")
+        self.assertEqual(line.said, [])
+
+    def test_longest_call_and_a_goodbye_held_back(self) -> None:
+        """It waits for a caller whose words nobody makes out, and is said when the time for that is up."""
+        line = self.up(
+            document={"max_call_secs": 3, "goodbye": "Time is up."}, control=(control := FakeControl())
+        )
+        self.forget_phrases()
+        self.house.tts.gate = gate = Deferred()
+        line.silence(3.2)
+        line.tone(0.5)
+        gate.callback(None)
+        line.silence(3.0 + GOODBYE_GRACE_SECS - 3.8)
+        self.assertEqual((line.said, control.hung_up), ([], []))
+        line.silence(1.0)
+        self.assertEqual((line.said, control.hung_up), (["Time is up."], [SID]))
+        line.send(STOP)
         self.closed_by_us(line)
         self.after.check(line, "max_duration")
 
+    def forget_phrases(self) -> None:
+        """The fixed ones have to be synthesized like any other."""
+        self.house.daemon._parts.exchange.phrases._made.clear()
+
     def test_longest_call_and_a_long_story(self) -> None:
-        """A caller who makes the agent talk through its goodbye is cut off, and nothing waits for the rest."""
+        """A caller who makes the agent talk through its goodbye is cut off; nothing waits for the rest."""
         story = [TextDelta(f"{' '.join([WORDS] * 60)}.")]
-        _, line = self.up(story, document={"max_call_secs": 3, "goodbye": "Time is up."})
+        line = self.up(story, document={"max_call_secs": 3, "goodbye": "Time is up."})
         line.silence(3.3)
         line.press("1#")  # over the goodbye
         line.silence(15.0)
@@ -510,7 +536,7 @@ class TimeTests(EndingsTestCase):
             "idle_prompt": "Hello?",
             "goodbye": "Bye.",
         }
-        _, line = self.up(document=document, control=(control := FakeControl()))
+        line = self.up(document=document, control=(control := FakeControl()))
         line.silence(7.5)
         self.assertEqual((len(line.audio), control.hung_up), (3 * 800, [SID]))
         self.assertEqual(line.said, ["Hello?", "Bye."])
@@ -520,7 +546,7 @@ class TimeTests(EndingsTestCase):
         self.assertEqual((record["turns"], record["latency_ms"]), (0, {}))
 
     def test_no_start(self) -> None:
-        """A socket that never says `start` is closed with 1008 after ten seconds. It was no call: no record."""
+        """A socket without `start` is closed with 1008 after ten seconds. It was no call: no record."""
         self.up()
         self.house.lines[0].lose()
         self.house.logged.clear()
@@ -533,22 +559,43 @@ class TimeTests(EndingsTestCase):
         self.assertEqual(self.house.records, [])
 
 
+@contextmanager
+def patched(owner: Any, name: str) -> Iterator[None]:
+    """It fails meanwhile."""
+    really = getattr(owner, name)
+    setattr(owner, name, lambda *arguments: 1 / 0)
+    try:
+        yield
+    finally:
+        setattr(owner, name, really)
+
+
 class OurTests(EndingsTestCase):
     """This end goes."""
 
     def test_fault(self) -> None:
         """A bug in the middle of a call closes it with 1011."""
-        _, line = self.up(document={"greeting": WORDS})
+        line = self.up(document={"greeting": WORDS})
         self.patch(self.call._pacer, "_release", lambda now: 1 / 0)
         line.silence(0.1)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.closed_by_us(line, 1011)
         self.after.check(line, "error")
 
+    def test_fault_in_the_apology(self) -> None:
+        """What fails to be said is apologised for once; the apology, not at all. The call goes on."""
+        line = self.up([TextDelta("Yes.")])
+        self.patch(self.call._pacer, "push", lambda payload, now: 1 / 0)
+        line.press("1#")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        line.send(STOP)
+        self.closed_by_us(line)
+        self.after.check(line, "caller_hangup")
+
     def test_fault_while_cleaning_up(self) -> None:
         """Each step of it is taken whatever becomes of the others, and the record is kept."""
         for step in ("_ending.stop", "_ear.close", "_dialogue.stop"):
-            _, line = self.up(document={"greeting": WORDS})
+            line = self.up(document={"greeting": WORDS})
             owner, name = step.split(".")
             part = getattr(self.call, owner)
             really = getattr(part, name)
@@ -565,20 +612,22 @@ class OurTests(EndingsTestCase):
             self.after.check(line, "caller_hangup")
 
     def test_fault_at_the_beginning(self) -> None:
-        """A call that cannot begin leaves a record and no more."""
+        """A call that cannot begin leaves a record and no more; one that cannot be made, not even that."""
         self.patch(tap, "_control", lambda settings, reactor: None)
-        house = House(self, {"greeting": WORDS})
-        after = Aftermath(self, house)
-        self.patch(house.daemon._parts.exchange.phrases, "on", lambda wire: 1 / 0)
-        line = house.dial()
-        self.assertEqual(line.code, 1011)
-        self.flushLoggedErrors(ZeroDivisionError)
-        house.pass_time(1.1, 0.1)
-        after.check_nothing_left()
+        for owner, name, reasons in ((Call, "greet", ["error"]), (Call, "__init__", [])):
+            house = House(self, {"greeting": WORDS})
+            after = Aftermath(self, house)
+            with patched(owner, name):
+                line = house.dial()
+            self.assertEqual(line.code, 1011)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            house.pass_time(1.1, 0.1)
+            after.check_nothing_left()
+            self.assertEqual([record["reason"] for record in house.records], reasons)
 
     def test_shutdown(self) -> None:
         """Every call is closed with 1001, whatever it was doing, and leaves its record."""
-        _, line = self.up([TextDelta("Well"), Deferred()], document={"greeting": WORDS})
+        line = self.up([TextDelta("Well"), Deferred()], document={"greeting": WORDS})
         other = self.house.dial()
         other.press("1#")
         stopping = self.house.daemon.stopService()
@@ -591,13 +640,13 @@ class OurTests(EndingsTestCase):
         self.assertEqual(self.after.stages(), [])
 
     def test_operator(self) -> None:
-        """Whoever ends a call with a reason of the list finds it in the record; with another it is a fault."""
+        """Whoever ends a call with a reason of the list finds it in the record; another is a fault."""
         for reason, recorded in (("operator", "operator"), ("replaced", "replaced"), ("whim", "error")):
-            _, line = self.up(document={"greeting": WORDS})
+            line = self.up(document={"greeting": WORDS})
             self.call.abort(1000, reason)
             self.closed_by_us(line)
             self.after.check(line, recorded)
-        _, line = self.up(document={"greeting": WORDS, "goodbye": "Bye."})
+        line = self.up(document={"greeting": WORDS, "goodbye": "Bye."})
         self.call.say_goodbye("operator")
         line.silence(0.3)
         self.closed_by_us(line)
@@ -606,7 +655,7 @@ class OurTests(EndingsTestCase):
     def test_provider_fails(self) -> None:
         """Failures of vendors end no call; the record counts the turns they were asked for."""
         down = ProviderError("fake", ErrorKind.OVERLOADED, "down")
-        _, line = self.up([down], document={"apology": "Sorry."})
+        line = self.up([down], document={"apology": "Sorry."})
         line.press("1#")
         line.silence(0.3)
         self.assertEqual(line.said, ["Sorry."])
@@ -619,7 +668,7 @@ class OurTests(EndingsTestCase):
 class RecordTests(EndingsTestCase):
     def test_what_it_counts(self) -> None:
         """A call with everything in it: its figures, by the right clocks."""
-        _, line = self.up(
+        line = self.up(
             [TextDelta(f"{WORDS}.")],
             [TextDelta("Two.")],
             [TextDelta("Three.")],
@@ -654,9 +703,22 @@ class RecordTests(EndingsTestCase):
         )
         self.assertEqual((record["heard_codec"], record["spoken_rate_hz"]), ("mulaw", 8000))
 
+    def test_the_last_turn(self) -> None:
+        """A turn whose answer was being spoken when the caller hung up counts like the others."""
+        line = self.up([TextDelta(f"{WORDS}.")])
+        line.tone(0.8)
+        line.silence(1.0)
+        line.answer("First.")
+        line.silence(0.3)
+        line.send(STOP)
+        self.closed_by_us(line)
+        record = self.after.check(line, "caller_hangup")
+        self.assertGreater(record["latency_ms"]["max"], 600)
+        self.assertEqual((record["turns"], record["interruptions"]), (1, 0))
+
     def test_two_clocks(self) -> None:
         """A step of the wall clock changes the dates and not the duration."""
-        _, line = self.up()
+        line = self.up()
         line.silence(2.0)
         step = -3600.0
         dates = tap.time.time

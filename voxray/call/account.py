@@ -18,7 +18,7 @@ from voxray.metrics import Metrics
 
 
 class Account:
-    """Opened when the call begins; `close` may be called more than once."""
+    """Opened when the call begins; `close` is called once."""
 
     log = Logger()
 
@@ -37,7 +37,6 @@ class Account:
         self._clock, self._metrics, self._records = clock, metrics, records
         self._begun, self._date = clock.seconds(), records.date()
         self._latencies = Latencies()
-        self._closed = False
 
     def turn(self, turn: TurnReport) -> None:
         """One exchange is over: its words only where the owner asked for them."""
@@ -68,9 +67,6 @@ class Account:
         sent: PacerCounts,
     ) -> None:
         """The call is over."""
-        if self._closed:
-            return
-        self._closed = True
         self._metrics.underruns.inc(sent.underruns)
         self._metrics.calls_ended.labels(reason).inc()
         record = CallRecord(

@@ -57,6 +57,7 @@ class Answering:
         self._on_said, self._on_failed = said, failed
         self._running: Deferred[None] | None = None
         self._end_call: Callable[[], EndCall | None] = lambda: None
+        self._apologising = False
 
     @property
     def busy(self) -> bool:
@@ -66,16 +67,19 @@ class Answering:
         """The model answers the conversation as it stands."""
         feed = SentenceFeed(self._clock)
         self._end_call = lambda: feed.end_call
+        self._apologising = False
         self._start(self._reply(feed, times))
 
     def say(self, text: str, then: EndCall | None) -> None:
         """A phrase of our own, from the book if it is there."""
         self._end_call = lambda: then
+        self._apologising = False
         self._start(self._say(text, then))
 
     def apologise(self, text: str) -> None:
         """Something failed: says so without asking any vendor."""
         self._end_call = lambda: None
+        self._apologising = True
         self._start(self._say_payload(text, self._phrases.get_or_beep(text), None))
 
     def cut(self) -> Cut:
@@ -136,7 +140,11 @@ class Answering:
             self.log.warn("a reply failed: {error}", error=failure.getErrorMessage())
         else:
             self.log.failure("a reply failed", failure)
-        self._on_failed(self.cut().end_call)
+        cut = self.cut()
+        if self._apologising:  # to apologise for that would fail in the same way
+            self._on_said(cut.heard, None)
+        else:
+            self._on_failed(cut.end_call)
 
 
 def abandon(stage: Deferred[Any]) -> None:
