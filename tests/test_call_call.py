@@ -21,6 +21,7 @@ from voxray.call.call import GOODBYE_GRACE_SECS, Call, Exchange
 from voxray.call.ending import PLAY_OUT_MAX_SECS, STOP_AFTER_HANGUP_SECS
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
+from voxray.call.record import NoRecords, Records
 from voxray.call.registry import ANNOUNCED_SECS, Registry
 from voxray.errors import CarrierError, ErrorKind, ProviderError
 from voxray.frames import (
@@ -131,6 +132,7 @@ class Line:
         activity: VoiceActivity | None = None,
         wire: MediaFormat = ULAW_8K,
         pacing: Pacing = ORDINARY_PACING,
+        records: Records | None = None,
     ) -> None:
         self.wire = wire
         self._noise = [on_wire(packet, wire) for packet in QUIET]
@@ -140,7 +142,7 @@ class Line:
         self.stt, self.llm, self.tts = FakeTranscriber(), FakeModel(*replies), FakeSynthesizer()
         self.metrics = Metrics()
         phrases = PhraseBook(self.tts)
-        exchange = Exchange(
+        self.exchange = exchange = Exchange(
             settings=self.settings,
             providers=Providers(self.stt, self.llm, self.tts),
             phrases=phrases,
@@ -150,6 +152,7 @@ class Line:
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,
             pacing=pacing,
+            records=records or NoRecords(),
         )
         self.registry = Registry(
             max_calls=max_calls,
