@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
 
     from voxray.call.exchange import Exchange
+    from voxray.cdr import CallRecords
     from voxray.http import HttpClient
+    from voxray.metrics import Metrics
     from voxray.settings import Settings
     from voxray.telephony import Front, Lines
     from voxray.worker import ThreadWorker
@@ -44,8 +46,10 @@ def makeService(options: Options) -> IService:
 
 def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
     from voxray.call.registry import Registry
+    from voxray.cdr import MAX_WAITING, CallRecords
     from voxray.http import HttpClient
     from voxray.listening import bind
+    from voxray.metrics import Metrics
     from voxray.service import Daemon, Parts
     from voxray.telephony import front, lines
     from voxray.tls import with_tls
@@ -53,13 +57,16 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
 
     http = HttpClient(reactor)
     workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
+    metrics = Metrics()
+    files = ThreadWorker(reactor, "files", 1, MAX_WAITING)
+    records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
     made = lines(settings, reactor) if settings.calls.carrier else None
-    exchange = _exchange(settings, http, workers, made, reactor)
+    exchange = _exchange(settings, http, workers, made, reactor, metrics, records)
     registry = Registry(
         max_calls=settings.calls.max_calls,
         make_call=_call_maker(exchange),
         clock=reactor,
-        metrics=exchange.metrics,
+        metrics=metrics,
         expectations=made.expectations if made else None,
     )
     daemon: Daemon
@@ -73,7 +80,12 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             site=with_tls(settings.server.tls, site, reactor),
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
-            startables=[exchange.activity, *exchange.providers.all, *([served.dialer] if served else [])],
+            startables=[
+                records,
+                exchange.activity,
+                *exchange.providers.all,
+                *([served.dialer] if served else []),
+            ],
             workers=workers,
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
@@ -90,13 +102,14 @@ def _exchange(
     workers: tuple[ThreadWorker, ThreadWorker],
     made: Lines | None,
     reactor: Any,
+    metrics: Metrics,
+    records: CallRecords,
 ) -> Exchange:
     """What all calls share."""
     from voxray.call.exchange import Exchange
     from voxray.call.metronome import Metronome
     from voxray.call.phrases import PhraseBook
     from voxray.catalog import build_providers
-    from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
     return Exchange(
@@ -107,9 +120,10 @@ def _exchange(
         controls=made.controls if made else {},
         clock=reactor,
         beat=Metronome(reactor, BEAT_SECS),
-        metrics=Metrics(),
+        metrics=metrics,
         pacings={name: carrier.pacing for name, carrier in made.carriers.items()} if made else {},
         transfer_url=made.handovers.url if made else lambda call_id, number: "",
+        records=records,
     )
 
 
