@@ -14,6 +14,7 @@ from voxray.call.reasons import EndReason, reason_of
 from voxray.call.record import FIELDS, MAX_TEXT_CHARS, MAX_TURNS_KEPT, CallRecord, Latencies, as_line, masked
 from voxray.frames import CallInfo, Encoding, MediaFormat, Wire
 from voxray.logs import text_line
+from voxray.web.media import END_REASONS
 
 PAGE = Path(__file__).parent.parent / "docs" / "cdr.md"
 NUMBERS = ("from", "to")
@@ -150,6 +151,11 @@ class ReasonTests(SynchronousTestCase):
         self.assertIs(reason_of("idle", EndReason.AGENT), EndReason.IDLE)
         self.assertIs(reason_of("the customer was rude", EndReason.AGENT), EndReason.AGENT)
         self.assertEqual(f"{EndReason.IDLE}", "idle")
+
+    def test_sockets(self) -> None:
+        """What a media socket says of its end is a reason, but where the call has given its own before."""
+        ours = {"stop", "hung_up", "refused"}
+        self.assertEqual([r for r in END_REASONS if r not in ours and r not in list(EndReason)], [])
 
 
 class PageTests(SynchronousTestCase):

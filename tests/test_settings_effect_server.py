@@ -185,6 +185,13 @@ class WatchTests(SynchronousTestCase):
         house.dial().send({"event": "stop"})
         self.assertEqual(len(house.records), 1)
 
+    def test_cdr_file_full(self) -> None:
+        """A record that cannot be written is counted; its line in the journal is there all the same."""
+        house = House(self, {"cdr_file": "/dev/full"})
+        house.dial().send({"event": "stop"})
+        self.assertIn(b"voxray_cdr_lost_total 1.0", house.ask("GET", "/metrics").body)
+        self.assertEqual(len(house.records), 1)
+
     def _turn_logged(self, document: dict[str, object]) -> list[str]:
         """Everything logged of a call in which both said something: as events, for people, as JSON."""
         house = House(self, document, [TextDelta("We open at nine.")])
