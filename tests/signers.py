@@ -23,7 +23,7 @@ from twilio.request_validator import RequestValidator
 HOST = "voice.example.com"
 TWILIO_TOKEN, PLIVO_TOKEN = "twilio-token-1234", "plivo-token-5678"
 TELNYX_KEY = SigningKey(b"\x07" * 32)
-EXOTEL_USER, EXOTEL_PASSWORD = "Aladdin", "open sesame"
+EXOTEL_USER, EXOTEL_PASSWORD = "Aladdin", "open-sesame"
 
 Headers = dict[str, str]
 

@@ -64,6 +64,7 @@ class Trusted(House):
         ]
         line = Line(self)
         line.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        line.lose()
         return Answer(line.transport.value())
 
     def answered(self, sid: str) -> tuple[str, dict[str, str]]:
@@ -98,14 +99,15 @@ class Trusted(House):
         """A whole attempt: upgrade, start, speech. How it was refused; "" when it was not."""
         line, status = self.connects(path, headers)
         if status != 101:
+            line.lose()
             return f"HTTP {status}"
         line.send(self.signer.start(sid, parameters or {}))
         refused = f"close {line.code}" if line.code is not None else ""
-        for packet in itertools.chain([TONE] * 30, QUIET[:40]):
-            if line.over:
-                break
+        for packet in itertools.chain([TONE] * 30, QUIET[:40]) if not refused else [TONE] * 3:
             line.send(self.signer.voice(self.on_wire(packet)))
             self.reactor.advance(0.02)
+        if refused:
+            line.lose()
         self.current = line
         return refused
 

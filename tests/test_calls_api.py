@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -58,9 +59,13 @@ class ApiTestCase(HttpTestCase):
             Tokens(),
             self.clock,
             room=lambda: self.room,
+            longest_secs=3600.0,
         )
-        self.addCleanup(self.dialer.stop)
+        self.addCleanup(self.stop_watching)
         return self.with_keys(KEY, "another-key")
+
+    def stop_watching(self) -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.dialer.stop()))
 
     def with_keys(self, *keys: str) -> VoxraySite:
         calls = Calls(
@@ -223,7 +228,7 @@ class ShowTests(ApiTestCase):
         placed = self.place().json["data"]["id"]
         self.up.append(Up("a" * 32))
         self.clock.advance(5)
-        self.dialer.stop()
+        self.stop_watching()
         calls = self.ask("GET", PATH, b"", BEARER).json["data"]["calls"]
         self.assertEqual([call["id"] for call in calls], ["a" * 32, placed])
         self.assertEqual((calls[0]["status"], calls[0]["duration_secs"]), ("up", 5.0))
@@ -233,7 +238,7 @@ class ShowTests(ApiTestCase):
     def test_one(self) -> None:
         """Up, dialing, over; 404 for what never was."""
         placed = self.place().json["data"]["id"]
-        self.dialer.stop()
+        self.stop_watching()
         self.assertEqual(self.show(placed)["status"], "dialing")
         self.up.append(Up(placed, outbound=True))
         self.dialer.began(self.up[0].info)

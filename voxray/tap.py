@@ -16,11 +16,12 @@ from voxray.options import Options, complain
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
-    from voxray.call.call import Exchange
-    from voxray.call.registry import Registry
+    from voxray.call.exchange import Exchange
+    from voxray.cdr import CallRecords
     from voxray.http import HttpClient
+    from voxray.metrics import Metrics
     from voxray.settings import Settings
-    from voxray.telephony import Lines
+    from voxray.telephony import Front, Lines
     from voxray.worker import ThreadWorker
 
 __all__ = ["Options", "makeService"]
@@ -45,26 +46,32 @@ def makeService(options: Options) -> IService:
 
 def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
     from voxray.call.registry import Registry
+    from voxray.cdr import MAX_WAITING, CallRecords
     from voxray.entrance import entrance
     from voxray.http import HttpClient
     from voxray.listening import bind
+    from voxray.metrics import Metrics
     from voxray.service import Daemon, Parts
-    from voxray.telephony import lines
+    from voxray.telephony import front, lines
     from voxray.worker import ThreadWorker
 
     http = HttpClient(reactor)
     workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
+    metrics = Metrics()
+    files = ThreadWorker(reactor, "files", 1, MAX_WAITING)
+    records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
     made = lines(settings, reactor) if settings.calls.carrier else None
-    exchange = _exchange(settings, http, workers, made, reactor)
+    exchange = _exchange(settings, http, workers, made, reactor, metrics, records)
     registry = Registry(
         max_calls=settings.calls.max_calls,
         make_call=_call_maker(exchange),
         clock=reactor,
-        metrics=exchange.metrics,
+        metrics=metrics,
         expectations=made.expectations if made else None,
     )
     daemon: Daemon
-    site = _site(exchange, registry, made, reactor, ready=lambda: daemon.ready)
+    served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
+    site = _site(exchange, served, reactor, ready=lambda: daemon.ready)
     door = entrance(settings.server, site, reactor, time.time, exchange.metrics)
     agent = settings.agent
     daemon = Daemon(
@@ -74,7 +81,13 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             site=door.factory,
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
-            startables=[exchange.activity, *exchange.providers.all, *door.startables],
+            startables=[
+                records,
+                exchange.activity,
+                *exchange.providers.all,
+                *([served.dialer] if served else []),
+                *door.startables,
+            ],
             workers=[*workers, *door.workers],
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
@@ -92,13 +105,14 @@ def _exchange(
     workers: tuple[ThreadWorker, ThreadWorker],
     made: Lines | None,
     reactor: Any,
+    metrics: Metrics,
+    records: CallRecords,
 ) -> Exchange:
     """What all calls share."""
-    from voxray.call.call import Exchange
+    from voxray.call.exchange import Exchange
     from voxray.call.metronome import Metronome
     from voxray.call.phrases import PhraseBook
     from voxray.catalog import build_providers
-    from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
     return Exchange(
@@ -109,9 +123,10 @@ def _exchange(
         controls=made.controls if made else {},
         clock=reactor,
         beat=Metronome(reactor, BEAT_SECS),
-        metrics=Metrics(),
+        metrics=metrics,
         pacings={name: carrier.pacing for name, carrier in made.carriers.items()} if made else {},
         transfer_url=made.handovers.url if made else lambda call_id, number: "",
+        records=records,
     )
 
 
@@ -130,9 +145,8 @@ def _voice_activity(settings: Settings, reactor: Any) -> Any:
     return SileroVoiceActivity(reactor, InferenceThread(reactor))
 
 
-def _site(exchange: Exchange, registry: Registry, made: Lines | None, reactor: Any, *, ready: Any) -> Any:
+def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any) -> Any:
     from voxray.metrics import HttpRecorder
-    from voxray.telephony import front
     from voxray.web.api import Api
     from voxray.web.forwarded import networks
     from voxray.web.idle import Idle
@@ -140,12 +154,10 @@ def _site(exchange: Exchange, registry: Registry, made: Lines | None, reactor: A
 
     settings, metrics = exchange.settings, exchange.metrics
     api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
-    if made is None:
+    if served is None:
         root = Root(api.resource(), Idle().resource(), None)
     else:
-        served = front(made, exchange, registry, reactor, ready)
         root = Root(api.resource(), served.hooks, served.media, served.calls)
-        metrics.insecure.labels("webhook_auth").set(made.insecure)
     body_limit = settings.server.max_request_body_bytes
     trusted = networks(settings.server.trusted_proxies)
     return VoxraySite(

@@ -17,10 +17,13 @@ from treq.client import HTTPClient
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxray import catalog_carriers
-from voxray.call.call import Exchange
-from voxray.call.dials import Dials
+from voxray.call.dials import Dial, Dials
+from voxray.call.exchange import Exchange
 from voxray.call.expected import Expectations
+from voxray.call.reasons import EndReason, reason_of
+from voxray.call.record import CallRecord, Records
 from voxray.call.registry import Registry
+from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl
 from voxray.metrics import MediaRecorder, Metrics
 from voxray.settings import Settings
@@ -112,6 +115,7 @@ def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, name: str) -> 
         ),
         parameters=carrier.parameters,
         challenge=carrier.challenge,
+        unsigned_status=carrier.unsigned_status,
     )
 
 
@@ -123,7 +127,6 @@ class Front:
     media: MediaResource
     calls: Any
     dialer: Dialer
-    stop: Callable[[], None]
 
 
 def front(
@@ -156,12 +159,15 @@ def front(
         doorkeeper,
         reactor,
         room=room,
+        longest_secs=settings.agent.max_call_secs,
+        over=_recorder(exchange.records, reactor.seconds),
     )
     registry.watch(dialer)
     admission = _admission(made, exchange, room, dialer, ready)
     hooks = Hooks(doorkeeper, proxy_host, admission, configured, reactor.seconds)
-    reception = Reception(doorkeeper, proxy_host, registry.open, admission.refused)
+    reception = Reception(doorkeeper, made.trunks, proxy_host, registry.open, admission.refused)
     factory = MediaFactory(reactor, settings.media, MediaRecorder(metrics))
+    metrics.insecure.labels("webhook_auth").set(made.insecure)
     calls = Calls(
         Keys(settings.server.server_api_keys),
         lambda: registry,
@@ -173,9 +179,7 @@ def front(
         clock=reactor.seconds,
         wall_clock=time.time,
     )
-    return Front(
-        hooks.resource(), MediaResource(factory, reception.admit), calls.resource(), dialer, dialer.stop
-    )
+    return Front(hooks.resource(), MediaResource(factory, reception.admit), calls.resource(), dialer)
 
 
 def _admission(
@@ -195,6 +199,25 @@ def _admission(
         told=dialer.told,
         handed_over=made.handovers.take,
     )
+
+
+def _recorder(records: Records, clock: Callable[[], float]) -> Callable[[Dial], None]:
+    """Calls of ours that never were up are recorded too."""
+
+    def over(dial: Dial) -> None:
+        info = CallInfo(
+            dial.dial_id,
+            call_sid=dial.call_sid,
+            from_number=dial.from_number,
+            to_number=dial.to,
+            carrier=dial.carrier,
+            outbound=True,
+        )
+        now = records.date()
+        begun = now - (clock() - dial.began)
+        records.keep(CallRecord(info, reason_of(dial.reason, EndReason.FAILED), begun, now))
+
+    return over
 
 
 def _refusals(metrics: Metrics) -> Callable[[str, str], None]:

@@ -6,54 +6,36 @@ told by its own parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxray.audio.codec import codec_for
 from voxray.call import machine
+from voxray.call.account import Account
 from voxray.call.conversation import Conversation
 from voxray.call.dialogue import Dialogue
 from voxray.call.ear import Ear
-from voxray.call.ending import TRANSFERRED, Ending
+from voxray.call.ending import Ending, Transfers
+from voxray.call.exchange import Exchange
 from voxray.call.floor import FloorState
 from voxray.call.keypad import ENTER, Keypad
 from voxray.call.keypress import KeyPress
 from voxray.call.limits import Due, Longest
-from voxray.call.metronome import Metronome
 from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
-from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
-from voxray.call.report import TurnLog
+from voxray.call.reasons import EndReason, reason_of
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, StreamStopped, Wire
-from voxray.interfaces import ORDINARY_PACING, CallControl, MediaSink, Pacing, Providers, VoiceActivity
-from voxray.metrics import Metrics
-from voxray.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What all calls share."""
-
-    settings: Settings
-    providers: Providers
-    phrases: PhraseBook
-    activity: VoiceActivity
-    controls: Mapping[str, CallControl]  # by carrier; absent: without credentials
-    clock: IReactorTime
-    beat: Metronome
-    metrics: Metrics
-    pacings: Mapping[str, Pacing] = field(default_factory=dict)  # by carrier; absent: the ordinary one
-    transfer_url: Callable[[str, str], str] = lambda call_id, number: ""  # of the document that connects it
+from voxray.interfaces import ORDINARY_PACING, MediaSink
 
 
 class Call:
     """One call; a `CallPort` for its socket and the core of its life's machine."""
 
     log = Logger()
+    _reason: EndReason | None = None  # the first that was given
 
     def __init__(
         self,
@@ -68,10 +50,9 @@ class Call:
         agent, control = settings.agent, exchange.controls.get(info.carrier)
         self.info, self.started_at = info, clock.seconds()
         self._sink, self._exchange, self._on_ended = sink, exchange, ended
-        self._reason = ""
-        self._life = machine.machine(self)
         self._longest = Longest.of(agent.max_call_secs, info.max_secs)
-        self._keypad = Keypad()
+        self._life, self._keypad = machine.machine(self), Keypad()
+        self._account = Account(info, wire, exchange)
         self._pacer = Pacer(
             sink,
             wire.spoken,
@@ -82,21 +63,20 @@ class Call:
             rest=lambda: exchange.beat.leave(self._beat),
             audible=lambda now: self._dialogue.audible(now),
         )
-        self._mouth = Mouth(self._pacer, wire.spoken, clock)
+        mouth = self._mouth = Mouth(self._pacer, wire.spoken, clock)
+        keys = KeyPress(call=info, mouth=mouth, sink=sink, control=control, clock=clock)
         self._ending = Ending(
             call=info,
-            mouth=self._mouth,
+            mouth=mouth,
             sink=sink,
             control=control,
-            transfers=agent.transfers,
-            transfer_url=exchange.transfer_url,
+            transfers=Transfers(agent.transfers, exchange.transfer_url),
             clock=clock,
             metrics=metrics,
         )
-        keys = KeyPress(call=info, mouth=self._mouth, sink=sink, control=control, clock=clock)
         self._dialogue = Dialogue(
-            pipeline=Pipeline(exchange.providers, self._mouth, info, clock, metrics, keys.press),
-            mouth=self._mouth,
+            pipeline=Pipeline(exchange.providers, mouth, info, clock, metrics, keys.press),
+            mouth=mouth,
             conversation=Conversation(agent.system_prompt, info.body),
             phrases=exchange.phrases.on(wire.spoken),
             agent=agent,
@@ -105,7 +85,7 @@ class Call:
             metrics=metrics,
             finish=self.finish,
             transfer=self._life.transfer,
-            report=TurnLog(info.call_id, metrics, settings.logs.transcripts).turn,
+            report=self._account.turn,
             hint=lambda text: self._ear.hint(text),
             pending_keys=self._keypad.take,
         )
@@ -136,15 +116,15 @@ class Call:
         if kind is Audio:
             self._ear.hear(frame.payload)  # type: ignore[union-attr]
         elif kind is Mark:
-            self._pacer.mark_returned(frame.name, self._exchange.clock.seconds())  # type: ignore[union-attr]
+            self._mouth.mark_returned(frame.name)  # type: ignore[union-attr]
         elif isinstance(frame, Dtmf):
             self._pressed(frame.digit)
         elif isinstance(frame, StreamStopped):
-            self._end("caller_hangup")
+            self._end(EndReason.CALLER_HANGUP)
 
     def disconnected(self, reason: str) -> None:
         """The socket is gone."""
-        self._end(reason)
+        self._end(reason_of(reason, EndReason.ERROR))
 
     # -- the registry --------------------------------------------------------
     def elapsed(self, now: float) -> None:
@@ -161,7 +141,7 @@ class Call:
         self._dialogue.elapsed(now)
         due = self._longest.due(now - self.started_at)
         if due is not Due.NOTHING and not self._reason:
-            self.say_goodbye("max_duration")
+            self.say_goodbye(EndReason.MAX_DURATION)
         elif due is Due.END:
             self._life.finish()
 
@@ -169,24 +149,24 @@ class Call:
         """Ends the call politely: the goodbye phrase, then the hang-up. Not while it is handed over."""
         if self._ending.transferring:
             return
-        self._reason = self._reason or reason
+        self._because(reason_of(reason, EndReason.AGENT))
         self._dialogue.say(self._exchange.settings.agent.goodbye, EndCall(reason))
 
     def finish(self, reason: str) -> None:
         """Ends the call once what is being said was heard."""
-        self._reason = self._reason or reason
+        self._because(reason_of(reason, EndReason.AGENT))
         self._life.finish()
 
     def abort(self, code: int, reason: str) -> None:
         """Ends the call now: the daemon goes, or a fault of ours was found."""
-        self._reason = self._reason or reason
+        self._because(reason_of(reason, EndReason.ERROR))
         self._sink.close(code, reason)
-        self._end(reason)
+        self._life.ended()
 
     @property
     def reason(self) -> str:
         """Why it ended, or is ending."""
-        return self._reason
+        return self._reason or ""
 
     def end_now(self, reason: str) -> None:
         """Ends the call without waiting for what is being said."""
@@ -200,6 +180,7 @@ class Call:
 
     def play_out(self) -> None:
         self._ear.close()  # nobody listens to the caller from here on
+        self._dialogue.leave()
         self._ending.play_out(self._life.played_out)
 
     def hang_up(self) -> None:
@@ -209,7 +190,7 @@ class Call:
         self._ending.transfer(to, self._life.transferred, self._life.refused)
 
     def hand_over(self) -> None:
-        self._reason = TRANSFERRED
+        self._reason = EndReason.TRANSFERRED
         self._ear.close()  # nobody listens or speaks here any more
         self._dialogue.stop()
 
@@ -217,23 +198,22 @@ class Call:
         self._dialogue.stay(self._exchange.settings.agent.transfer_apology)
 
     def clean_up(self) -> None:
-        exchange = self._exchange
-        try:
-            self._ending.stop()
-            self._ear.close()
-            self._dialogue.stop()
-        finally:  # whatever fails above: no beat and no place among the calls is kept
-            exchange.beat.leave(self._beat)
-            self._on_ended(self)
-        exchange.metrics.underruns.inc(self._pacer.counts.underruns)
-        exchange.metrics.calls_ended.labels(self._reason).inc()
-        self.log.info(
-            "call {call_id}: ended, {reason}, {seconds} s, {turns} turns, {underruns} underruns",
-            call_id=self.call_id,
-            reason=self._reason,
-            seconds=round(exchange.clock.seconds() - self.started_at, 1),
+        with ExitStack() as steps:  # the last is taken first, and each whatever becomes of the others
+            steps.callback(self._close_account)
+            steps.callback(self._on_ended, self)
+            steps.callback(self._exchange.beat.leave, self._beat)
+            steps.callback(self._dialogue.stop)
+            steps.callback(self._ear.close)
+            steps.callback(self._ending.stop)
+
+    def _close_account(self) -> None:
+        self._account.close(
+            self._reason or EndReason.ERROR,
             turns=self._dialogue.turns,
-            underruns=self._pacer.counts.underruns,
+            interruptions=self._dialogue.interruptions,
+            keys=self._keypad.pressed,
+            heard_ms=self._ear.heard_ms,
+            sent=self._pacer.counts,
         )
 
     # -- inside --------------------------------------------------------------
@@ -243,8 +223,11 @@ class Call:
         if entry := self._keypad.press(digit, self._exchange.clock.seconds()):
             self._dialogue.keys(entry)
 
-    def _end(self, reason: str) -> None:
-        self._reason = self._reason or self._ending.why(reason)
+    def _because(self, reason: EndReason) -> None:
+        self._reason = self._reason or reason
+
+    def _end(self, reason: EndReason) -> None:
+        self._because(self._ending.why(reason))
         self._life.ended()
 
     def _beat(self, now: float) -> None:
@@ -256,5 +239,5 @@ class Call:
     def _crashed(self) -> None:
         """Call in an `except` block: our own code failed where no socket would hear of it."""
         self.log.failure("call {call_id}: a fault of ours; this call ends", call_id=self.call_id)
-        self._reason = self._reason or "error"
+        self._because(EndReason.ERROR)
         self.abort(1011, "internal error")

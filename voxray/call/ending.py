@@ -7,6 +7,7 @@ transfer is not possible (but where closing is how one transfers). Each is asked
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 
 from voxray.call.asking import able, why_not
 from voxray.call.mouth import Mouth
+from voxray.call.reasons import EndReason
 from voxray.errors import CarrierError
 from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl, MediaSink
@@ -31,8 +33,7 @@ STOP_AFTER_HANGUP_SECS = 5.0
 STOP_AFTER_TRANSFER_SECS = 30.0
 """It follows a transfer too, when the carrier has fetched what to do instead."""
 
-TRANSFERRED = "transferred"
-_BY_CARRIER = ("caller_hangup", "closed")
+_BY_CARRIER = (EndReason.CALLER_HANGUP, EndReason.CLOSED)
 """How a stream that the carrier ends is told to us."""
 
 
@@ -44,6 +45,16 @@ class Outcome(Enum):
     FAILED = "failed"  # the carrier refused, or did not answer
     IMPOSSIBLE = "impossible"  # it could not be asked
     UNKNOWN = "unknown"  # nobody of that name is in `transfers`
+
+
+@dataclass(frozen=True, slots=True)
+class Transfers:
+    """Whom callers may be connected to."""
+
+    numbers: Mapping[str, str]
+    """By name."""
+    url: Callable[[str, str], str]
+    """(call_id, number) -> of the document that connects the one to the other."""
 
 
 class Ending:
@@ -58,16 +69,14 @@ class Ending:
         mouth: Mouth,
         sink: MediaSink,
         control: CallControl | None,
-        transfers: Mapping[str, str],
-        transfer_url: Callable[[str, str], str],
+        transfers: Transfers,
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
-        """`transfers`: numbers by name. `transfer_url(call_id, number)`: of the document that connects."""
         self._call, self._mouth, self._sink = call, mouth, sink
         self._control, self._clock, self._metrics = control, clock, metrics
-        self._transfers, self._transfer_url = transfers, transfer_url
-        self._working: Deferred[Any] | None = None
+        self._transfers = transfers
+        self._working: list[Deferred[Any]] = []
         self._timers: list[IDelayedCall] = []
         self.transferring = False
         """A transfer is asked for, or done: nobody ends the call but the carrier."""
@@ -75,7 +84,7 @@ class Ending:
     def play_out(self, then: Callable[[], None]) -> None:
         """`then` is called when the last words were heard, or have taken too long (perhaps twice)."""
         self._later(PLAY_OUT_MAX_SECS, then)
-        self._start(Deferred.fromCoroutine(self._mouth.played())).addCallback(lambda _: then())
+        self._start(Deferred.fromCoroutine(self._mouth.heard_out())).addCallback(lambda _: then())
 
     def hang_up(self) -> None:
         """Through the carrier's REST API where it may be asked; else the socket is closed."""
@@ -86,14 +95,13 @@ class Ending:
         self.transferring = True
         self._start(Deferred.fromCoroutine(self._transfer(to, transferred, refused)))
 
-    def why(self, reason: str) -> str:
+    def why(self, reason: EndReason) -> EndReason:
         """Why the call ended, if its socket says `reason`: a stream may stop before we have our answer."""
-        return TRANSFERRED if self.transferring and reason in _BY_CARRIER else reason
+        return EndReason.TRANSFERRED if self.transferring and reason in _BY_CARRIER else reason
 
     def stop(self) -> None:
         """The call is over."""
-        working, self._working = self._working, None
-        if working is not None:
+        for working in self._working:
             working.cancel()
         for timer in self._timers:
             if timer.active():
@@ -132,12 +140,12 @@ class Ending:
             self.transferring = False
             refused()
         if outcome is Outcome.REST:  # the carrier's `stop` ends the call; make sure of it
-            self._later(STOP_AFTER_TRANSFER_SECS, self._sink.close, 1000, TRANSFERRED)
+            self._later(STOP_AFTER_TRANSFER_SECS, self._sink.close, 1000, EndReason.TRANSFERRED)
         elif outcome is Outcome.CLOSED:
-            self._sink.close(1000, TRANSFERRED)
+            self._sink.close(1000, EndReason.TRANSFERRED)
 
     async def _ask_transfer(self, to: str) -> Outcome:
-        number = self._transfers.get(to)
+        number = self._transfers.numbers.get(to)
         if number is None:  # the name is the model's invention, or the caller's words: it is not logged
             self._warn("the model named nobody of `transfers`")
             return Outcome.UNKNOWN
@@ -147,7 +155,7 @@ class Ending:
         if control is None or reason:
             self._warn(f"no transfer: {reason}")
             return Outcome.IMPOSSIBLE
-        url = self._transfer_url(self._call.call_id, number)
+        url = self._transfers.url(self._call.call_id, number)
         try:
             await control.transfer(self._call.call_sid, number, url)
         except CarrierError as error:
@@ -171,7 +179,8 @@ class Ending:
                 self.log.failure(text, failure, call_id=self._call.call_id)
                 self._sink.close(1011, "internal error")
 
-        self._working = step = Deferred[None](lambda _: work.cancel())
+        step = Deferred[None](lambda _: work.cancel())
+        self._working.append(step)
         work.chainDeferred(step)
         step.addErrback(failed)
         return step

@@ -154,6 +154,7 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
             "telephony_auth is token: webhooks are not checked, so anybody can ask for a token; "
             "fine only where a proxy checks them"
         )
+    yield from _hang_up(settings)
     if not server.tls.enable and (server.tls.cert_file or server.tls.key_file):
         yield "tls_cert_file and tls_key_file are set but tls_enable is not: plain HTTP is served"
     if settings.turns.vad_min_volume > LOUDEST_FLOOR:
@@ -167,6 +168,16 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
         phrases = ", ".join(fixed)
         yield f"language is {quoted(language, 24)}: {phrases} are in English until you set them"
     yield from _local(settings.providers, given)
+
+
+def _hang_up(settings: Settings) -> Iterator[str]:
+    carrier, given = settings.calls.carrier, settings.providers.api_keys
+    missing = [names.KEY_ENV[key][0] for key in names.HANG_UP_KEYS.get(carrier, ()) if not given.get(key)]
+    if missing:
+        yield (
+            f"{carrier} cannot be asked to hang up: set {' and '.join(missing)}; until then hanging up "
+            "closes the socket"
+        )
 
 
 def _local(providers: ProviderSettings, given: Reader) -> Iterator[str]:
