@@ -23,13 +23,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.attackers import ROOT, SCRIPTED, STOP, LiveDaemon, Peer, read_all
 from tests.certificates import Authority, write_pair
+from tests.signers import HOST, SIGNERS, TWILIO_TOKEN
 from tests.wsframes import PING, PONG, frame, handshake
 from voxray.simulator.daemon import free_port
-from voxray.simulator.webhook import signature
 
 EXAMPLES = ROOT / "docs" / "deployment" / "examples"
-NAME = "voice.example.com"
-TOKEN = "0123456789abcdef0123456789abcdef"
 CLIENT = "127.0.0.9"  # connects from here, and is no proxy
 QUIET_SECS = 5.0  # the agent says nothing for so long; the proxies' timeouts are 2 s here
 START_SECS = 20.0
@@ -43,6 +41,10 @@ def example(name: str, **changes: str) -> str:
             raise AssertionError(f"{name} has no {old!r}")
         text = text.replace(old, new)
     return text
+
+
+def lines(headers: dict[str, str]) -> list[bytes]:
+    return [f"{name}: {value}".encode() for name, value in headers.items()]
 
 
 class ProxyTestCase(SynchronousTestCase):
@@ -59,14 +61,14 @@ class ProxyTestCase(SynchronousTestCase):
     def start_daemon(self, **settings: object) -> None:
         document = {
             **SCRIPTED,
-            "proxy_host": NAME,
+            "proxy_host": HOST,
             "telephony_auth": "auto",
             "trusted_proxies": ["127.0.0.1"],
             "ping_interval_secs": 0.5,
             "greeting": "Hello.",
             **settings,
         }
-        self.daemon = LiveDaemon(self.directory, document, TWILIO_AUTH_TOKEN=TOKEN)
+        self.daemon = LiveDaemon(self.directory, document, TWILIO_AUTH_TOKEN=TWILIO_TOKEN)
         self.addCleanup(self.daemon.stop)
         self.daemon.launch()
 
@@ -117,12 +119,12 @@ class ProxyTestCase(SynchronousTestCase):
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "SSL_CERT_FILE": self.root,
-            "TWILIO_AUTH_TOKEN": TOKEN,
+            "TWILIO_AUTH_TOKEN": TWILIO_TOKEN,
         }
         done = subprocess.run(
             [
                 sys.executable, "-m", "voxray.simulator.cli", "--no-transcribe", "--json", "-",
-                "--url", f"https://localhost:{self.port}/", "--public-url", f"https://{NAME}/",
+                "--url", f"https://localhost:{self.port}/", "--public-url", f"https://{HOST}/",
                 "--dtmf", "1#", "--wait", "2",
             ],
             env=environ, cwd=self.directory, capture_output=True, text=True, timeout=90, check=False,
@@ -151,14 +153,14 @@ class ProxyTestCase(SynchronousTestCase):
     def outlasts_silence(self) -> None:
         """A media socket on which nobody says anything outlives the proxy's timeouts: there are pings."""
         form = {"CallSid": "CA" + "7" * 32, "From": "+15558675310", "To": "+15017122661"}
-        signed = signature(TOKEN, f"https://{NAME}/", form).encode()
-        head = b"POST / HTTP/1.1\r\nHost: a\r\nX-Twilio-Signature: %b\r\n" % signed
-        answer = self.ask(head, urlencode(form).encode())
+        signed = lines(SIGNERS["twilio"].webhook(f"https://{HOST}/", form, 0.0))
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        answer = self.ask(head + b"".join(line + b"\r\n" for line in signed), urlencode(form).encode())
         found = re.search(rb'url="(wss://[^"]+)"', answer)
         assert found is not None, answer
         url = found[1].decode()
-        request = handshake(b"X-Twilio-Signature: " + signature(TOKEN, url, {}).encode())
-        path = url.removeprefix(f"wss://{NAME}").encode()
+        request = handshake(*lines(SIGNERS["twilio"].upgrade(url)))
+        path = url.removeprefix(f"wss://{HOST}").encode()
         peer = Peer(self.connect(), request.replace(b"/telephony/ws", path))
         self.addCleanup(peer.close)
         peer.send({"event": "start", "start": {"streamSid": "MZ" + "7" * 32, "callSid": form["CallSid"]}})
@@ -173,9 +175,9 @@ class ProxyTestCase(SynchronousTestCase):
     def tells_the_client(self) -> None:
         """The access log has the client's address, whatever it says of itself."""
         self.ask(b"GET /health HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\n")
-        lines = [line for line in self.daemon.log().splitlines() if '"GET /health"' in line]
-        self.assertEqual(len(lines), 1, lines)
-        self.assertIn(f"{CLIENT} - - ", lines[0])
+        found = [line for line in self.daemon.log().splitlines() if '"GET /health"' in line]
+        self.assertEqual(len(found), 1, found)
+        self.assertIn(f"{CLIENT} - - ", found[0])
         self.assertNotIn("6.6.6.6", self.daemon.log())
 
     def passes_long_paths(self) -> None:
@@ -214,7 +216,7 @@ class NginxTests(ProxyTestCase):
         """nginx.conf."""
         self.needs("nginx", "nginx-light")
         self.start_daemon()
-        live = f"/etc/letsencrypt/live/{NAME}"
+        live = f"/etc/letsencrypt/live/{HOST}"
         site = example("nginx.conf", **{
             "127.0.0.1:8080": self.upstream(),
             "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
@@ -240,7 +242,7 @@ class CaddyTests(ProxyTestCase):
         options = "{\n\tadmin off\n\tauto_https off\n}\n\n"
         site = f":{self.port} {{\n\tbind 127.0.0.1\n\ttls {self.certificate} {self.key}"
         text = example(
-            "Caddyfile", **{f"{NAME} {{": options + site, "127.0.0.1:8080\n": f"{self.upstream()}\n"}
+            "Caddyfile", **{f"{HOST} {{": options + site, "127.0.0.1:8080\n": f"{self.upstream()}\n"}
         )
         (self.directory / "Caddyfile").write_text(text, encoding="utf-8")
         self.start_proxy("caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile")
@@ -261,7 +263,7 @@ class HaproxyTests(ProxyTestCase):
         both.write_bytes(Path(self.certificate).read_bytes() + Path(self.key).read_bytes())
         self.start("haproxy.cfg", **{
             "bind :443": f"bind 127.0.0.1:{self.port}",
-            f"/etc/haproxy/{NAME}.pem": str(both),
+            f"/etc/haproxy/{HOST}.pem": str(both),
             "127.0.0.1:8080 check": f"{self.upstream()} check",
             "75s": "2s",
         })  # fmt: skip
