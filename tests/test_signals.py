@@ -1,4 +1,4 @@
-"""SIGHUP: everything that can be read again is, whatever happens to one of them."""
+"""Signals, in this process, whose handlers are put back: none kills calls by surprise."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from voxray.signals import Signals
 
 
 class HangUpTests(SynchronousTestCase):
+    """SIGHUP: everything that can be read again is, whatever happens to one of them."""
+
     def setUp(self) -> None:
         self.handed_over: list[Callable[[], Any]] = []
         self.read: list[str] = []
@@ -47,3 +49,19 @@ class HangUpTests(SynchronousTestCase):
         self.signals(lambda: self.read.append("one"))
         os.kill(os.getpid(), signal.SIGHUP)
         self.assertEqual((self.handed_over, self.read), ([], []))
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+
+class TermTests(SynchronousTestCase):
+    def test_a_second_sigterm(self) -> None:
+        """Once the end has begun, SIGTERM and SIGINT are lines in the log."""
+        told: list[str] = []
+        signals = Signals(lambda function, text: told.append(text))
+        self.addCleanup(signals.restore)
+        before = signal.getsignal(signal.SIGTERM)
+        signals.stopping()
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        self.assertEqual(told, ["already stopping"] * 2)
+        signals.restore()
+        self.assertEqual(signal.getsignal(signal.SIGTERM), before)
