@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from voxray.config import Loaded
 from voxray.errors import ConfigError
 from voxray.options import Options, complain
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
-    from voxray.call.exchange import Exchange
     from voxray.cdr import CallRecords
-    from voxray.http import HttpClient
+    from voxray.drain import Drain
+    from voxray.edition import Edition, Premises
     from voxray.metrics import Metrics
+    from voxray.service import Manager
     from voxray.settings import Settings
-    from voxray.telephony import Front, Lines
-    from voxray.worker import ThreadWorker
 
 __all__ = ["Options", "makeService"]
 
@@ -39,59 +42,64 @@ def makeService(options: Options) -> IService:
     # Two clocks: durations by one that no clock step moves, dates by the wall clock.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
-        return _build(options.settings, options.warnings, reactor)
+        return _build(options.settings, options.warnings, reactor, load=options.load)
     except ConfigError as error:
         complain(str(error))
 
 
-def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
-    from voxray.call.registry import Registry
+def _build(
+    settings: Settings, warnings: tuple[str, ...], reactor: Any, *, load: Callable[[], Loaded]
+) -> IService:
+    """`load` reads the configuration again."""
     from voxray.cdr import MAX_WAITING, CallRecords
+    from voxray.edition import build, install, site_of
+    from voxray.editions import Editions
     from voxray.entrance import entrance
-    from voxray.http import HttpClient
     from voxray.listening import bind
-    from voxray.metrics import Metrics
-    from voxray.service import Daemon, Parts
-    from voxray.telephony import front, lines
+    from voxray.metrics import ConfigRecorder, Metrics
+    from voxray.reloading import Reloader
+    from voxray.service import Daemon, NoManager, Parts
     from voxray.worker import ThreadWorker
 
-    http = HttpClient(reactor)
-    workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
-    metrics = Metrics()
+    metrics, manager = Metrics(), NoManager()
     files = ThreadWorker(reactor, "files", 1, MAX_WAITING)
     records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
-    made = lines(settings, reactor) if settings.calls.carrier else None
-    exchange = _exchange(settings, http, workers, made, reactor, metrics, records)
-    registry = Registry(
-        max_calls=settings.calls.max_calls,
-        make_call=_call_maker(exchange),
-        clock=reactor,
-        metrics=metrics,
-        expectations=made.expectations if made else None,
-    )
     daemon: Daemon
-    served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
-    site = _site(exchange, served, reactor, ready=lambda: daemon.ready)
-    door = entrance(settings.server, site, reactor, time.time, exchange.metrics)
-    agent = settings.agent
+    editions: Editions
+    premises, drain = _premises(
+        reactor,
+        metrics,
+        records,
+        manager,
+        drain_secs=lambda: editions.current.settings.calls.drain_timeout_secs,
+        ready=lambda: daemon.ready,
+    )
+    first = build(premises, settings)
+    site = site_of(premises, first)
+    door = entrance(settings.server, site, reactor, time.time, metrics)
+
+    def adopt(edition: Edition) -> None:
+        install(premises, site, edition)
+        door.use(edition.settings.server)
+
+    editions = Editions(first, adopt)
+    rebuild = partial(build, premises)
+    recorder = ConfigRecorder(metrics, time.time)
+    reloader = Reloader(load, rebuild, editions, files, manager, recorder, premises.ready)
     daemon = Daemon(
         Parts(
-            exchange=exchange,
-            registry=registry,
+            editions=editions,
+            registry=premises.registry,
             site=door.factory,
-            close_sockets=site.resource.close_sockets,
+            close_sockets=premises.office.sockets.close_all,
             listener=bind(settings.server.host, settings.server.port),
-            startables=[
-                records,
-                exchange.activity,
-                *exchange.providers.all,
-                *([served.dialer] if served else []),
-                *door.startables,
-            ],
-            workers=[*workers, *door.workers],
-            http=http,
-            phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
+            startables=[records, editions, premises.office.dialer, *door.startables],
+            workers=[*premises.workers, *door.workers],
+            http=premises.http,
             warnings=warnings,
+            drain=drain,
+            reloader=reloader,
+            manager=manager,
             on_hangup=door.on_hangup,
         ),
         reactor,
@@ -99,67 +107,47 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     return daemon
 
 
-def _exchange(
-    settings: Settings,
-    http: HttpClient,
-    workers: tuple[ThreadWorker, ThreadWorker],
-    made: Lines | None,
+def _premises(
     reactor: Any,
     metrics: Metrics,
     records: CallRecords,
-) -> Exchange:
-    """What all calls share."""
-    from voxray.call.exchange import Exchange
+    manager: Manager,
+    *,
+    drain_secs: Callable[[], float],
+    ready: Callable[[], bool],
+) -> tuple[Premises, Drain]:
+    """What outlives the configuration, and how it ends."""
+    from twisted.internet.error import ReactorNotRunning
+
     from voxray.call.metronome import Metronome
-    from voxray.call.phrases import PhraseBook
-    from voxray.catalog import build_providers
+    from voxray.call.registry import Registry
+    from voxray.drain import Drain
+    from voxray.edition import Premises
+    from voxray.household import Household
+    from voxray.http import HttpClient
+    from voxray.office import Office
+    from voxray.telephony import rest_client
+    from voxray.worker import ThreadWorker
 
-    providers = build_providers(settings, http, reactor, *workers)
-    return Exchange(
-        settings=settings,
-        providers=providers,
-        phrases=PhraseBook(providers.tts),
-        activity=_voice_activity(settings, reactor),
-        controls=made.controls if made else {},
-        clock=reactor,
-        beat=Metronome(reactor, BEAT_SECS),
+    def stop() -> None:
+        with suppress(ReactorNotRunning):  # it is stopping already
+            reactor.stop()
+
+    office = Office(reactor, time.time, rest_client(reactor), metrics, records)
+    registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
+    registry.watch(office.dialer)
+    drain = Drain(reactor, Household(registry, office, reactor, metrics, manager, stop), drain_secs)
+    premises = Premises(
+        reactor=reactor,
+        wall_clock=time.time,
+        http=HttpClient(reactor),
+        workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
         metrics=metrics,
-        pacings={name: carrier.pacing for name, carrier in made.carriers.items()} if made else {},
-        transfer_url=made.handovers.url if made else lambda call_id, number: "",
         records=records,
+        beat=Metronome(reactor, BEAT_SECS),
+        office=office,
+        registry=registry,
+        door=drain,
+        ready=ready,
     )
-
-
-def _call_maker(exchange: Exchange) -> Any:
-    from voxray.call.call import Call
-
-    return lambda info, wire, sink, ended: Call(info, wire, sink, exchange, ended)
-
-
-def _voice_activity(settings: Settings, reactor: Any) -> Any:
-    from voxray.inference import InferenceThread, SileroVoiceActivity
-    from voxray.turns.vad import EnergyVoiceActivity
-
-    if settings.turns.vad_type == "energy":
-        return EnergyVoiceActivity(settings.turns.vad_threshold)
-    return SileroVoiceActivity(reactor, InferenceThread(reactor))
-
-
-def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any) -> Any:
-    from voxray.metrics import HttpRecorder
-    from voxray.web.api import Api
-    from voxray.web.forwarded import networks
-    from voxray.web.idle import Idle
-    from voxray.web.site import Root, VoxraySite
-
-    settings, metrics = exchange.settings, exchange.metrics
-    api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
-    if served is None:
-        root = Root(api.resource(), Idle().resource(), None)
-    else:
-        root = Root(api.resource(), served.hooks, served.media, served.calls)
-    body_limit = settings.server.max_request_body_bytes
-    trusted = networks(settings.server.trusted_proxies)
-    return VoxraySite(
-        root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit, trusted=trusted
-    )
+    return premises, drain

@@ -157,6 +157,11 @@ class Call:
         self._because(reason_of(reason, EndReason.AGENT))
         self._life.finish()
 
+    def cut_short(self, reason: str) -> None:
+        """Hangs up now, in the middle of a word."""
+        self.end_now(reason)
+        self._life.played_out()
+
     def abort(self, code: int, reason: str) -> None:
         """Ends the call now: the daemon goes, or a fault of ours was found."""
         self._because(reason_of(reason, EndReason.ERROR))
@@ -184,7 +189,7 @@ class Call:
         self._ending.play_out(self._life.played_out)
 
     def hang_up(self) -> None:
-        self._ending.hang_up()
+        self._ending.hang_up(self.reason)
 
     def ask_transfer(self, to: str) -> None:
         self._ending.transfer(to, self._life.transferred, self._life.refused)

@@ -15,6 +15,9 @@ MAX_OVER = 20_000
 OVER_SECS = 3_600.0
 """A webhook of a call that ended so lately is a replay, and opens no stream."""
 
+ON_ITS_WAY_SECS = 10.0
+"""Carriers open the stream within a second or two of the webhook's answer; after so long none will come."""
+
 Key = tuple[str, str]
 """Carrier and the carrier's id of the call: two carriers may use one id."""
 
@@ -53,7 +56,7 @@ class Expectations:
     """The calls announced, and those that are over."""
 
     def __init__(self, ttl_secs: float = 120.0) -> None:
-        self._ttl_secs = ttl_secs
+        self.ttl_secs = ttl_secs
         self._expected: OrderedDict[Key, tuple[Expected, float]] = OrderedDict()
         self._over: OrderedDict[Key, float] = OrderedDict()
 
@@ -71,6 +74,19 @@ class Expectations:
         self._prune(now)
         found = self._expected.get((carrier, call_sid))
         return found[0] if found else None
+
+    def announced(self, call_id: str) -> bool:
+        """The call of our id has had its webhook: somebody is on the line."""
+        return any(expected.call_id == call_id for expected, _ in self._expected.values())
+
+    def on_their_way(self, now: float) -> int:
+        """Calls announced so lately that their stream is about to come."""
+        count = 0
+        for _, at in reversed(self._expected.values()):
+            if now - at > ON_ITS_WAY_SECS:
+                break
+            count += 1
+        return count
 
     def began(self, carrier: str, call_sid: str) -> None:
         """Its stream is here."""
@@ -91,6 +107,6 @@ class Expectations:
     def _prune(self, now: float) -> None:
         while self._expected:
             _, (_, at) = next(iter(self._expected.items()))
-            if now - at <= self._ttl_secs and len(self._expected) <= MAX_EXPECTED:
+            if now - at <= self.ttl_secs and len(self._expected) <= MAX_EXPECTED:
                 return
             self._expected.popitem(last=False)

@@ -6,7 +6,6 @@ Klein installs the reactor when imported, so only makeService imports this.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import wraps
@@ -21,10 +20,9 @@ from voxray.web.channel import CALLS_PATH as PATH
 from voxray.web.dialing import CannotDial, Dialer
 from voxray.web.envelope import failure, success
 from voxray.web.keys import Keys
-from voxray.web.orders import BadOrder, order_of
+from voxray.web.orders import MAX_REPLAYS, BadOrder, Replays, order_of
 
 _RETRY_AFTER_SECS = b"5"
-_MAX_REPLAYS = 1_000
 
 
 class LiveCall(Protocol):
@@ -74,12 +72,14 @@ class Calls:
         draining: Callable[[], bool],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        replays: Replays | None = None,
     ) -> None:
+        """`replays`: the orders that came with an Idempotency-Key."""
         self.keys = keys
         self._live, self._dials, self._dialer = live, dials, dialer
         self._caller_id, self._longest_secs = caller_id, longest_secs
         self._draining, self._clock, self._wall_clock = draining, clock, wall_clock
-        self._replays: OrderedDict[str, tuple[bytes, dict[str, object] | None]] = OrderedDict()
+        self._replays: Replays = {} if replays is None else replays
 
     def resource(self) -> Any:
         return self.app.resource()
@@ -91,7 +91,7 @@ class Calls:
         """Those that are up and those that ring."""
         calls = [self._of_call(call) for call in self._live()]
         calls += [self._of_dial(dial) for dial in self._dials.dialing]
-        return success(request, {"calls": calls})
+        return success(request, {"calls": calls, "draining": self._draining()})
 
     @app.route(PATH, methods=["POST"])
     @with_key
@@ -151,8 +151,8 @@ class Calls:
     def _remember(self, key: str, body: bytes, view: dict[str, object] | None) -> None:
         if key:
             self._replays[key] = (body, view)
-            if len(self._replays) > _MAX_REPLAYS:
-                self._replays.popitem(last=False)
+            if len(self._replays) > MAX_REPLAYS:
+                del self._replays[next(iter(self._replays))]
 
     def _again(self, request: Any, before: tuple[bytes, dict[str, object] | None], body: bytes) -> bytes:
         ordered, view = before

@@ -62,7 +62,7 @@ class Order:
 
 
 class Tokens(Protocol):
-    """The part of `trust.Doorkeeper` used here."""
+    """The part of `office.Office` used here."""
 
     def dial_token(self, dial_id: str, carrier: str, ring_secs: float) -> str: ...
 
@@ -89,10 +89,25 @@ class Dialer:
 
         `longest_secs` is what the carrier is told of a call whose order names no limit.
         """
-        self._controls, self._default, self._proxy_host = controls, default_carrier, proxy_host
-        self._dials, self._tokens, self._clock = dials, tokens, clock
-        self._room, self._longest_secs, self._over = room, longest_secs, over
+        self._dials, self._clock, self._over = dials, clock, over
         self._timers: dict[str, IDelayedCall] = {}
+        self.asking = 0
+        """What the carriers have not answered yet."""
+        self._tokens = tokens
+        self.use(controls, default_carrier, proxy_host, room=room, longest_secs=longest_secs)
+
+    def use(
+        self,
+        controls: Mapping[str, CallControl],
+        default_carrier: str,
+        proxy_host: str,
+        *,
+        room: Callable[[], bool],
+        longest_secs: float,
+    ) -> None:
+        """Holds for calls from now on; those that ring go on."""
+        self._controls, self._default, self._proxy_host = controls, default_carrier, proxy_host
+        self._room, self._longest_secs = room, longest_secs
 
     async def dial(self, order: Order) -> Dial:
         """Places the call. Raises CannotDial."""
@@ -111,6 +126,7 @@ class Dialer:
 
     async def _place(self, dial: Dial, control: CallControl) -> Dial:
         dial_id = dial.dial_id
+        self.asking += 1
         try:
             dialed = await control.dial(self._worded(dial))
         except CarrierError as error:
@@ -122,6 +138,8 @@ class Dialer:
         except BaseException:
             self._failed(dial_id, "failed")
             raise
+        finally:
+            self.asking -= 1
         placed = self._dials.placed(dial_id, dialed.reference, dialed.call_sid)
         self.log.info("call {call_id}: dialing by {carrier}", call_id=dial_id, carrier=dial.carrier)
         if placed.state is DialState.FAILED:  # given up, or told over, before the carrier's answer came
@@ -135,12 +153,27 @@ class Dialer:
             await self._ask_carrier(dial)
 
     async def _ask_carrier(self, dial: Dial) -> None:
+        control = self._controls.get(dial.carrier)
+        if control is None:  # its credentials are gone from the configuration
+            raise CannotDial(503, "The carrier cannot be asked; the call may still ring")
+        self.asking += 1
         try:
-            await self._controls[dial.carrier].cancel(dial.reference)
+            await control.cancel(dial.reference)
         except CarrierError as error:
             text = "call {call_id}: the carrier would not give up: {error}"
             self.log.warn(text, call_id=dial.dial_id, error=str(error))
             raise CannotDial(503, "The carrier did not take it; the call may still ring") from None
+        finally:
+            self.asking -= 1
+
+    def give_up_all(self, reason: str, but: Callable[[str], bool]) -> None:
+        """What rings is told to stop ringing, but those calls for whose id `but` says so."""
+        for dial in self._dials.dialing:
+            if but(dial.dial_id):
+                continue
+            failed = self._failed(dial.dial_id, reason)
+            if failed is not None and failed.reference:
+                self._cancel(failed)
 
     def told(self, dial_id: str, form: Mapping[str, str]) -> None:
         """A carrier's status report. That a call is over whose stream was here is no news."""

@@ -166,7 +166,7 @@ class Hooks:
         trunk, call = visitor.trunk, visitor.call
         if call.over is not None:  # neither a new call nor a stream for a dead one
             return self._document(request, trunk, call.over)
-        if self._admission.draining():
+        if self._admission.draining() and visitor.dialed is None:
             return self._later(request)
         if visitor.dialed is None and not self._admission.room():
             self._log.warn("webhook: no room for another call, answered busy")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 
@@ -22,6 +22,28 @@ from voxray.web.requests import asked_host, fields, signed_request
 from voxray.web.trust import TOKEN_PARAMETER, Doorkeeper, Refused, Ticket, Trunk
 
 OpenWelcome = Callable[[StreamStarted, MediaSink, Welcome], CallPort | None]
+
+
+class Door(Protocol):
+    """Whether the daemon is about to stop."""
+
+    @property
+    def serving(self) -> bool:
+        """New calls are taken."""
+
+    @property
+    def admitting(self) -> bool:
+        """Streams of calls that were announced before are let in."""
+
+
+class AlwaysOpen:
+    """It never is."""
+
+    serving = admitting = True
+
+
+ALWAYS_OPEN = AlwaysOpen()
+DRAINING = "draining"
 
 
 class Guest:
@@ -102,10 +124,13 @@ class Reception:
         proxy_host: str,
         open_call: OpenWelcome,
         refused: Callable[[str, str], None],
+        door: Door = ALWAYS_OPEN,
+        too_late: Callable[[], None] = lambda: None,
     ) -> None:
-        """`refused(where, reason)` counts; the labels are bounded."""
+        """`refused(where, reason)` and `too_late()`, for the door is shut, count; the labels are bounded."""
         self._doorkeeper, self._trunks, self._proxy_host = doorkeeper, trunks, proxy_host
         self._open_call, self._refused = open_call, refused
+        self._door, self._too_late = door, too_late
 
     def admit(self, request: Any) -> Guest | UnknownGuest | Refused:
         """An upgrade request."""
@@ -116,6 +141,9 @@ class Reception:
         if isinstance(ticket, Refused):
             self._refused("upgrade", ticket.reason)
             return ticket
+        if not self._expected(ticket):
+            self._too_late()
+            return Refused(DRAINING, later=True)
         if ticket.trunk is None:
             return UnknownGuest(self, ticket, self._trunks)
         return Guest(self, ticket, ticket.trunk)
@@ -128,6 +156,14 @@ class Reception:
         if isinstance(welcome, Refused):
             self._refused("start", welcome.reason)
             return Declined(welcome.reason)
+        if not (self._door.serving or (self._door.admitting and welcome.expected)):
+            self._too_late()
+            return Declined(DRAINING, full=True)
         own = {name: value for name, value in started.parameters.items() if name != TOKEN_PARAMETER}
         call = self._open_call(replace(started, parameters=own), sink, welcome)
         return Declined("max_calls", full=True) if call is None else call
+
+    def _expected(self, ticket: Ticket) -> bool:
+        """While the daemon drains: the upgrade's call was announced before, or may have been."""
+        known = ticket.claim is not None or self._doorkeeper.awaits_streams
+        return self._door.serving or (self._door.admitting and known)
