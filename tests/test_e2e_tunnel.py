@@ -29,7 +29,7 @@ class TunnelTests(OfficeTestCase):
     scenario: ClassVar = {"business": "Us", "facts": [], "lines": {"goodbye": "Bye then."}}
 
     async def dig(self, proxy_host: str) -> None:
-        """The daemon as step 3 starts it, and a tunnel to it; from here on everything goes through that."""
+        """The daemon as step 2 starts it, and a tunnel to it; from here on everything goes through that."""
         await self.open("twilio", proxy_host=proxy_host)
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
@@ -59,7 +59,7 @@ class TunnelTests(OfficeTestCase):
         raise AssertionError(f"{words}: not in {self.daemon.last_lines()}")
 
     async def reached(self) -> None:
-        """Step 4."""
+        """Step 3."""
         agent: Any = Agent(reactor)
         response = await agent.request(b"GET", f"{self.url}ready".encode())
         self.assertEqual(response.code, 200)
@@ -72,7 +72,7 @@ class TunnelTests(OfficeTestCase):
         return [(each.method, each.path[:14], each.status) for each in seen]
 
     async def test_call(self) -> None:
-        """Steps 4 to 6: a whole signed call, its webhook and its media socket through the tunnel."""
+        """Steps 5 and 6: a whole signed call, its webhook and its media socket through the tunnel."""
         await self.dig(PUBLIC)
         await self.reached()
         self.tunnel.seen.clear()
