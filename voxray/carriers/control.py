@@ -50,7 +50,7 @@ class Control:
         raise self._refusal("it has no request for giving up a call")
 
     def _refusal(self, why: str) -> CarrierError:
-        return CarrierError(self._rest.carrier, f"{why}: nothing was sent")
+        return CarrierError(self._rest.carrier, f"{why}: nothing was sent", sent=False)
 
     def _segment(self, call_id: str, shape: re.Pattern[str]) -> str:
         """A call's id as one segment of a path."""
