@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
-from voxray.web import envelope, hosts
+from voxray.web import envelope, forwarded, hosts
 
 if TYPE_CHECKING:
     from voxray.web.site import VoxraySite
@@ -143,7 +143,11 @@ class Channel(HTTPChannel):
 
 
 class BoundedRequest(Request):
-    """One request: its body bounded and in memory, its Host checked, its cost recorded."""
+    """One request: its body bounded and in memory, its Host checked, its cost recorded.
+
+    `origin` is who asked, as far as a trusted proxy tells: what is logged, counted or limited by address, and
+    what an address of ours is made of, goes by it.
+    """
 
     channel: Any  # Channel; None once the connection is lost
     content: Any
@@ -152,6 +156,7 @@ class BoundedRequest(Request):
     _received = 0
     _began: float | None = None
     route = "other"
+    origin = forwarded.Origin()
 
     def getHeader(self, key: Any) -> Any:
         """A header's last value; bytes that are no text are Latin-1, where twisted.web would fail."""
@@ -178,6 +183,11 @@ class BoundedRequest(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if self._refused:
             return
+        self.origin = forwarded.origin(
+            getattr(self.client, "host", ""),
+            lambda name: self.requestHeaders.getRawHeaders(name, []),
+            self.channel.site.trusted,
+        )
         if not path.startswith((b"/", b"*")):
             self._refuse(400, b"Bad Request", "Bad request")  # absolute-form: nobody proxies through us
         elif not _utf8(path):
