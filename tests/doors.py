@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from voxray.call.expected import Expectations, Expected, Welcome
@@ -25,6 +25,9 @@ class AnyGuest:
 
     def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined:
         return self._open_call(started, sink) or Declined("max_calls", full=True)
+
+    def held(self) -> Sequence[bytes]:
+        return ()
 
 
 class OpenFactory(MediaFactory):

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
-from voxray.frames import (
-    ULAW_8K,
-    CallInfo,
-    EndCall,
-    Message,
-    ReplyEvent,
-    Speech,
-    TextDelta,
-    Transcript,
-    Utterance,
-)
+from voxray.frames import ULAW_8K, CallInfo, Message, ReplyEvent, Speech, Transcript, Utterance
+from voxray.interfaces import Ability, Dialed, DialOrder
+
+EVERYTHING = (Ability.HANG_UP, Ability.TRANSFER, Ability.PRESS_KEYS)
 
 
 @dataclass
@@ -26,6 +19,8 @@ class RecordingSink:
 
     sent: list[tuple[str, object]] = field(default_factory=list)
     closed: tuple[int, str] | None = None
+    presses_keys: bool = False
+    """This carrier's wire has a message for keys."""
 
     def send_audio(self, payload: bytes) -> None:
         self.sent.append(("audio", payload))
@@ -35,6 +30,11 @@ class RecordingSink:
 
     def send_clear(self) -> None:
         self.sent.append(("clear", None))
+
+    def send_keys(self, digits: str) -> bool:
+        if self.presses_keys:
+            self.sent.append(("keys", digits))
+        return self.presses_keys
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = self.closed or (code, reason)
@@ -49,6 +49,42 @@ class RecordingSink:
 
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.sent]
+
+
+class FakeControl:
+    """A carrier's REST API: remembers what it was asked, fails with `error`, waits for `gate`."""
+
+    def __init__(self, error: Exception | None = None, abilities: Iterable[Ability] = EVERYTHING) -> None:
+        self.abilities = frozenset(abilities)
+        self.hung_up: list[str] = []
+        self.transferred: list[tuple[str, str, str]] = []
+        self.pressed: list[tuple[str, str]] = []
+        self.error = error
+        self.gate: Deferred[None] | None = None
+
+    async def hang_up(self, call_sid: str) -> None:
+        self.hung_up.append(call_sid)
+        await self._answer()
+
+    async def transfer(self, call_sid: str, to: str, document_url: str) -> None:
+        self.transferred.append((call_sid, to, document_url))
+        await self._answer()
+
+    async def press_keys(self, call_sid: str, digits: str) -> None:
+        self.pressed.append((call_sid, digits))
+        await self._answer()
+
+    async def dial(self, order: DialOrder) -> Dialed:
+        raise NotImplementedError
+
+    async def cancel(self, reference: str) -> None:
+        raise NotImplementedError
+
+    async def _answer(self) -> None:
+        if self.gate is not None:
+            await self.gate
+        if self.error is not None:
+            raise self.error
 
 
 class Stage:
@@ -105,7 +141,7 @@ class FakeModel(Stage):
                 if isinstance(step, Deferred):
                     await step
                 else:
-                    assert isinstance(step, TextDelta | EndCall)
+                    assert isinstance(step, ReplyEvent)
                     yield step
         finally:
             self.closed += 1

@@ -126,7 +126,7 @@ class FaultTests(TestCase):
             providers=Providers(OpenAITranscriber(self.http, host), self.llm, tts),
             phrases=self.phrases,
             activity=Loudness(),
-            control=None,
+            controls={},
             clock=self.clock,
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,

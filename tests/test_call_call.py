@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import wave
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -14,13 +15,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import voxray
-from tests.fakes import FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
+from tests.fakes import FakeControl, FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
 from voxray.audio.codec import codec_for
 from voxray.audio.g711 import linear_to_ulaw, ulaw_to_linear
 from voxray.audio.resample import resampled
-from voxray.call.call import GOODBYE_GRACE_SECS, Call, Exchange
+from voxray.call.call import Call, Exchange
 from voxray.call.ending import PLAY_OUT_MAX_SECS, STOP_AFTER_HANGUP_SECS
 from voxray.call.expected import Expected, Welcome
+from voxray.call.limits import GOODBYE_GRACE_SECS
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.registry import Registry
@@ -94,19 +96,6 @@ class Loudness(EnergyVoiceActivity):
         return super().open(rate_hz, judged)
 
 
-class FakeControl:
-    """The carrier's REST API."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.hung_up: list[str] = []
-        self.error = error
-
-    async def hang_up(self, call_sid: str) -> None:
-        self.hung_up.append(call_sid)
-        if self.error is not None:
-            raise self.error
-
-
 def make_settings(**agent: object) -> Settings:
     stage = StageSettings("scripted")
     return Settings(
@@ -132,7 +121,9 @@ class Line:
         activity: VoiceActivity | None = None,
         wire: MediaFormat = ULAW_8K,
         pacing: Pacing = ORDINARY_PACING,
+        **shared: Any,
     ) -> None:
+        """`shared` are other fields of the Exchange."""
         self.wire = wire
         self._noise = [on_wire(packet, wire) for packet in QUIET]
         self.clock = Clock()
@@ -141,16 +132,17 @@ class Line:
         self.stt, self.llm, self.tts = FakeTranscriber(), FakeModel(*replies), FakeSynthesizer()
         self.metrics = Metrics()
         phrases = PhraseBook(self.tts)
+        shared = {"controls": {} if control is None else {"twilio": control}, **shared}
         exchange = Exchange(
             settings=self.settings,
             providers=Providers(self.stt, self.llm, self.tts),
             phrases=phrases,
             activity=activity or EnergyVoiceActivity(),
-            control=control,
             clock=self.clock,
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,
-            pacing=pacing,
+            pacings={"twilio": pacing},
+            **shared,
         )
         self.registry = Registry(
             max_calls=max_calls,
@@ -181,6 +173,14 @@ class Line:
         for _ in range(round(secs / 0.02)):
             self._quiet += 1
             self.hear(call, [self._noise[self._quiet % len(QUIET)]])
+
+    def press(self, call: Call, keys: str) -> None:
+        for digit in keys:
+            call.receive(Dtmf(digit))
+
+    def count(self, name: str, **labels: str) -> float:
+        """A metric's value."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 class CallTests(SynchronousTestCase):

@@ -12,6 +12,7 @@ from tests.fakes import FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSi
 from voxray.call.conversation import Conversation
 from voxray.call.dialogue import RESUME_AFTER_SECS, Dialogue, TurnReport
 from voxray.call.floor import FloorState
+from voxray.call.keypress import KeyPress
 from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
 from voxray.call.phrases import PhraseBook
@@ -39,17 +40,21 @@ class Rig:
         self.metrics = Metrics()
         self.reports: list[TurnReport] = []
         self.finished: list[str] = []
+        self.transferred: list[str] = []
         self.hints: list[str] = []
         self.pacer = Pacer(self.sink, ULAW_8K, b"\xff", audible=lambda now: self.dialogue.audible(now))
         mouth = Mouth(self.pacer, ULAW_8K, self.clock)
         info = CallInfo("call-1")
+        keys = KeyPress(call=info, mouth=mouth, sink=self.sink, control=None, clock=self.clock)
         self.settings = AgentSettings(system_prompt="Be brief.", apology="Sorry about that.", **agent)  # type: ignore[arg-type]
         self.phrases = PhraseBook(self.tts)
         Deferred.fromCoroutine(self.phrases.prepare([self.settings.greeting, self.settings.apology]))
         self.tts.said.clear()
         self.talk = Conversation(self.settings.system_prompt)
         self.dialogue = Dialogue(
-            pipeline=Pipeline(Providers(self.stt, self.llm, self.tts), mouth, info, self.clock, self.metrics),
+            pipeline=Pipeline(
+                Providers(self.stt, self.llm, self.tts), mouth, info, self.clock, self.metrics, keys.press
+            ),
             mouth=mouth,
             conversation=self.talk,
             phrases=self.phrases.on(ULAW_8K),
@@ -58,6 +63,7 @@ class Rig:
             clock=self.clock,
             metrics=self.metrics,
             finish=self.finished.append,
+            transfer=self.transferred.append,
             report=self.reports.append,
             hint=self.hints.append,
         )

@@ -18,7 +18,7 @@ from voxray.call.call import Call
 from voxray.call.ear import HEARING_HZ
 from voxray.call.pacer import Pacer
 from voxray.call.voicing import Voicing
-from voxray.catalog import build_carrier
+from voxray.catalog_carriers import build_carrier
 from voxray.frames import (
     ULAW_8K,
     Audio,

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -59,8 +60,11 @@ class ApiTestCase(HttpTestCase):
             self.clock,
             room=lambda: self.room,
         )
-        self.addCleanup(self.dialer.stop)
+        self.addCleanup(self.stop_watching)
         return self.with_keys(KEY, "another-key")
+
+    def stop_watching(self) -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.dialer.stop()))
 
     def with_keys(self, *keys: str) -> VoxraySite:
         calls = Calls(
@@ -223,7 +227,7 @@ class ShowTests(ApiTestCase):
         placed = self.place().json["data"]["id"]
         self.up.append(Up("a" * 32))
         self.clock.advance(5)
-        self.dialer.stop()
+        self.stop_watching()
         calls = self.ask("GET", PATH, b"", BEARER).json["data"]["calls"]
         self.assertEqual([call["id"] for call in calls], ["a" * 32, placed])
         self.assertEqual((calls[0]["status"], calls[0]["duration_secs"]), ("up", 5.0))
@@ -233,7 +237,7 @@ class ShowTests(ApiTestCase):
     def test_one(self) -> None:
         """Up, dialing, over; 404 for what never was."""
         placed = self.place().json["data"]["id"]
-        self.dialer.stop()
+        self.stop_watching()
         self.assertEqual(self.show(placed)["status"], "dialing")
         self.up.append(Up(placed, outbound=True))
         self.dialer.began(self.up[0].info)
@@ -282,3 +286,48 @@ class OrderTests(SynchronousTestCase):
         except BadOrder:
             return
         self.assertRegex(order.to, r"\A[+0-9a-zA-Z:@._-]+\Z")
+
+
+class KeyTests(SynchronousTestCase):
+    """The keys of the configuration, on the whole daemon."""
+
+    def house(self, **document: object) -> Any:
+        from tests.signers import SIGNERS
+        from tests.test_attack_trust import Trusted
+
+        return Trusted(self, SIGNERS["twilio"], **document)
+
+    def ask(self, house: Any, method: str, *headers: str, body: bytes = b"") -> Answer:
+        from tests.house import Line
+
+        line = Line(house)
+        lines = [f"{method} {PATH} HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", *headers]
+        line.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        return Answer(line.transport.value())
+
+    def test_server_api_key(self) -> None:
+        """One or several; without any the API is shut."""
+        house = self.house(server_api_key=["one", "two"])
+        for key, status in (("one", 200), ("two", 200), ("three", 401)):
+            self.assertEqual(self.ask(house, "GET", f"X-API-Key: {key}").status, status)
+        self.assertEqual(self.ask(self.house(), "GET", "X-API-Key: one").status, 403)
+
+    def test_caller_id(self) -> None:
+        """It calls where the order names nobody; without it such an order is refused."""
+        body, key = b'{"to": "+15551234567"}', "X-API-Key: k"
+        answer = self.ask(self.house(server_api_key="k"), "POST", key, body=body)
+        self.assertEqual((answer.status, answer.json["error"]["details"][0]["field"]), (422, "from"))
+        house = self.house(server_api_key="k", caller_id="+15550009")
+        control = Control()
+        house.daemon._parts.exchange.controls["twilio"] = control  # type: ignore[index]
+        self.ask_only(house, body, key)
+        [(order, _)] = control.orders
+        self.assertEqual(order.from_number, "+15550009")
+
+    def ask_only(self, house: Any, body: bytes, key: str) -> None:
+        from tests.house import Line
+
+        line = Line(house)
+        head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n{key}\r\n\r\n"
+        line.raw(head.encode() + body)
+        line.lose()

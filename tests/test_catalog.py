@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxray import catalog
+from voxray import catalog, catalog_carriers
 from voxray.config import names
 from voxray.errors import ConfigError
 from voxray.http import HttpClient
@@ -52,7 +52,7 @@ class CatalogTests(SynchronousTestCase):
         self.assertEqual(
             {stage: frozenset(built) for stage, built in names.BUILT.items()}, dict(catalog.BUILT)
         )
-        self.assertEqual(frozenset(names.CARRIERS_BUILT), frozenset(catalog.CARRIERS))
+        self.assertEqual(frozenset(names.CARRIERS_BUILT), frozenset(catalog_carriers.CARRIERS))
 
     def test_vendors(self) -> None:
         """Each vendor of the dialect gets its own address, key and defaults."""

@@ -14,7 +14,18 @@ from voxray.config import from_document
 from voxray.config.hosts import Address, Host
 from voxray.config.key import Key
 from voxray.config.keys import GROUPS, KEYS, MAPS
-from voxray.config.kinds import Choice, FilePath, Flag, Networks, Number, Secrets, Text, Texts, Whole
+from voxray.config.kinds import (
+    Choice,
+    FilePath,
+    Flag,
+    Networks,
+    Number,
+    Secrets,
+    Text,
+    Texts,
+    Whole,
+    WholeChoice,
+)
 from voxray.errors import ConfigError
 
 JSON_VALUES = st.recursive(
@@ -38,6 +49,8 @@ def env_texts(key: Key) -> st.SearchStrategy[tuple[str, object]]:
         return st.integers(kind.low, kind.high).map(lambda n: (str(n), n))
     if isinstance(kind, Number):
         return st.floats(kind.low, kind.high).map(lambda n: (repr(n), n))
+    if isinstance(kind, WholeChoice):
+        return st.sampled_from([(str(option), option) for option in kind.options])
     if isinstance(kind, Choice):
         return st.sampled_from([(option, option) for option in kind.options if option])
     if isinstance(kind, Networks):

@@ -111,7 +111,7 @@ class DialerTests(SynchronousTestCase):
         )
 
     def tearDown(self) -> None:
-        self.dialer.stop()
+        self.successResultOf(Deferred.fromCoroutine(self.dialer.stop()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def order(self, **changes: Any) -> Deferred[Dial]:

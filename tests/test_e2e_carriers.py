@@ -18,7 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 import voxray
-from voxray import catalog
+from voxray import catalog_carriers
 from voxray.simulator.carriers import CARRIERS
 from voxray.simulator.client import Target
 from voxray.simulator.daemon import Daemon, environment, free_port
@@ -101,7 +101,7 @@ class CarrierTests(TestCase):
     timeout = 90
 
     async def setup_for(self, carrier: str) -> None:
-        if carrier not in catalog.CARRIERS:
+        if carrier not in catalog_carriers.CARRIERS:
             raise SkipTest(f"{carrier} is not in the catalog yet")
         self.ears, self.events = Ears(), []
         vendor = reactor.listenTCP(0, Site(self.ears, reactor=reactor), interface="127.0.0.1")  # type: ignore[attr-defined]

@@ -55,10 +55,25 @@ class AnswerTests(SynchronousTestCase):
             self.assertEqual((document["url"], document["websocketUrl"]), (URL, URL))
             self.assertIn("Voicebot Applet", document["note"])
 
+    def test_sample_rate(self) -> None:
+        """Another rate than 8 kHz is asked for in the URL, after whatever query it has."""
+        for rate, url, expected in (
+            (8000, URL, URL),
+            (16000, URL, URL + "?sample-rate=16000"),
+            (24000, URL + "?a=b", URL + "?a=b&sample-rate=24000"),
+        ):
+            document = json.loads(ExotelDocuments(rate).answer(url, {}))
+            self.assertEqual((document["url"], document["websocketUrl"]), (expected, expected))
+
     def test_status_page(self) -> None:
         """`GET /` of a person is the status page."""
         answer = House(self, EXOTEL).ask("GET", "/")
         self.assertEqual(json.loads(answer.body)["data"], {"status": "Bot started with exotel"})
+
+    def test_no_documents(self) -> None:
+        """There is none that ends a call, or connects it: the flow does that."""
+        self.assertIsNone(ExotelDocuments().hang_up())
+        self.assertIsNone(ExotelDocuments().connect("+15551230000"))
 
     def test_no_room(self) -> None:
         """No document turns a call away, so the status says it, and when to ask again."""

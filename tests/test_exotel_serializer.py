@@ -27,7 +27,7 @@ from voxray.frames import (
     StreamStopped,
 )
 from voxray.serializers.common import REASONS
-from voxray.serializers.exotel import ExotelSerializer
+from voxray.serializers.exotel import ExotelSerializer, asked_rate
 
 CALL = Path(__file__).parent / "data" / "exotel" / "call.jsonl"
 SID = "d4f1a2b3c4d5e6f708192a3b4c5d6e7f"
@@ -222,6 +222,28 @@ class StartTests(SynchronousTestCase):
             frame = decode(start(media_format=described))
             self.assertEqual(getattr(frame, "media_format", None), MediaFormat(*expected), described)
 
+    def test_the_rate_asked_for(self) -> None:
+        """What the socket's URL asked for holds where `start` says nothing, and nowhere else."""
+        for described, expected in (
+            (..., 16000),
+            ({"encoding": "base64"}, 16000),
+            ({"encoding": "audio/L16;rate=24000"}, 24000),
+            ({"encoding": "base64", "sample_rate": "8000"}, 8000),
+        ):
+            message = json.dumps(start(media_format=described)).encode()
+            frame = ExotelSerializer(rate_hz=16000).decode(message)
+            self.assertEqual(getattr(frame, "media_format", None), MediaFormat(Encoding.L16, expected))
+        for query, usual, expected in (
+            ({}, 8000, 8000),
+            ({"sample-rate": "24000"}, 8000, 24000),
+            ({"sample_rate": "16000"}, 8000, 16000),
+            ({"sample-rate": "8000"}, 16000, 8000),
+            ({"sample-rate": "44100"}, 16000, 16000),
+            ({"sample-rate": "", "rate": "16000"}, 8000, 8000),
+            ({"sample-rate": "16000x"}, 8000, 8000),
+        ):
+            self.assertEqual(asked_rate(query, usual), expected, query)
+
     def test_other_rates_are_refused(self) -> None:
         """Audio at a rate that is none of Exotel's is not guessed at."""
         for rate in (
@@ -244,6 +266,52 @@ class StartTests(SynchronousTestCase):
         for bad in ("", "../x", 'a"b', "a b", "x\n", "é", "a" * 129, None, {}, True):
             self.assertEqual(self.assertRaises(BadMessage, decode, start(call_sid=bad)).reason, "bad_start")
         self.assertEqual(self.assertRaises(BadMessage, decode, {"event": "start"}).reason, "bad_start")
+
+
+class PerhapsUlawTests(SynchronousTestCase):
+    """Audio whose length fits the carrier's clock as u-law alone."""
+
+    def heard(self, size: int, steps: list[int], message: dict[str, Any] = START) -> list[frames.Frame]:
+        serializer, at_ms, heard = begun(message), 0, []
+        for step in steps:
+            at_ms += step
+            body = {"timestamp": str(at_ms), "payload": base64.b64encode(bytes(size)).decode()}
+            heard.append(serializer.decode(json.dumps({"event": "media", "media": body}).encode()))
+        return heard
+
+    def complaints(self, *args: Any) -> int:
+        return self.heard(*args).count(Ignored("looks_like_ulaw", complaint=True))
+
+    def test_said_once(self) -> None:
+        """800 bytes for each 100 ms, a second long: said once, and the rest is audio as before."""
+        heard = self.heard(800, [100] * 60)
+        self.assertEqual([type(f) for f in heard[:10]], [Audio] * 10)
+        self.assertEqual(heard[10], Ignored("looks_like_ulaw", complaint=True))
+        self.assertEqual([type(f) for f in heard[11:]], [Audio] * 49)
+
+    def test_not_said(self) -> None:
+        """Linear PCM, a clock that stands or jumps, a stream that says u-law or another rate: nothing."""
+        ulaw = start(media_format={"encoding": "audio/x-mulaw"})
+        faster = start(media_format={"sample_rate": 16000})
+        for args in (
+            (1600, [100] * 60),
+            (320, [20] * 60),
+            (800, [50] * 60),
+            (800, [0] * 60),
+            (1600, [200, 100, 100] * 20),
+            (800, ([100] * 9 + [50]) * 6),
+            (800, [100] * 60, ulaw),
+            (800, [100] * 60, faster),
+        ):
+            self.assertEqual(self.complaints(*args), 0, args)
+
+    def test_no_clock(self) -> None:
+        """Without timestamps nothing can be told."""
+        serializer = begun()
+        body = {"payload": base64.b64encode(bytes(800)).decode()}
+        for _ in range(60):
+            frame = serializer.decode(json.dumps({"event": "media", "media": body}).encode())
+            self.assertEqual(frame, Audio(bytes(800)))
 
 
 class OtherMessageTests(SynchronousTestCase):

@@ -86,7 +86,7 @@ class Exchangeful:
             providers=Providers(self.stt, ScriptedChat(self.clock), tts),
             phrases=PhraseBook(tts),
             activity=Loudness(),
-            control=None,
+            controls={},
             clock=self.clock,
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,

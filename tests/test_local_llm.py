@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.local_speech import CALL, finish
 from voxray.errors import ConfigError
-from voxray.frames import EndCall, Message, ReplyEvent, TextDelta
+from voxray.frames import EndCall, Message, PressKeys, ReplyEvent, TextDelta, Transfer
 from voxray.providers.local_llm import ReceptionistModel
 
 
@@ -42,6 +45,17 @@ class ReceptionistModelTests(SynchronousTestCase):
         finish(collect(model, "Goodbye.", events))
         self.assertEqual([e for e in events if isinstance(e, EndCall)], [events[-1]])
         self.assertGreater(len(events), 3)
+
+    def test_transfer_and_keys(self) -> None:
+        """What a fact has done comes after its answer: the keys, then the transfer, and no hang-up."""
+        path = Path(self.mktemp()).absolute()
+        fact = {"id": "x", "words": ["person"], "answer": "Yes.", "transfer": "desk", "press": "1 2"}
+        path.write_text(json.dumps({"business": "B", "facts": [fact]}), encoding="utf-8")
+        model = ReceptionistModel(Clock(), str(path), token_secs=0, transfers={"desk": "+14155550100"})
+        events: list[ReplyEvent] = []
+        finish(collect(model, "A person please.", events))
+        self.assertEqual(events, [TextDelta("Yes."), PressKeys("12"), Transfer("desk")])
+        self.assertRaises(ConfigError, ReceptionistModel, Clock(), str(path))
 
     def test_cancelled(self) -> None:
         """A reply that is cancelled leaves no timer behind."""

@@ -17,13 +17,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.carrier_rest import RestApi
 from tests.configs import loaded
 from tests.fakes import RecordingSink
 from tests.house import House, Line
 from tests.test_call_call import human
-from tests.test_plivo_carrier import HANG_UP, RestApi, webhook
+from tests.test_plivo_carrier import HANG_UP, webhook
 from tests.test_plivo_serializer import CALL_UUID, STREAM, start
-from voxray import catalog, tap
+from voxray import catalog_carriers, tap
 from voxray.call.pacer import MAX_PENDING_MARKS, Pacer
 from voxray.frames import ULAW_8K, EndCall, Mark, TextDelta
 from voxray.serializers.plivo import PlivoSerializer
@@ -41,7 +42,7 @@ class PlivoHouse(House):
     ) -> None:
         self.api = RestApi(204)
         self.rest = StubTreq(self.api)
-        maker = catalog.build_carrier("plivo").control
+        maker = catalog_carriers.build_carrier("plivo").control
         case.patch(tap, "_control", lambda settings, reactor: maker(settings, self.rest, reactor))
         super().__init__(case, {"runner_transport": "plivo", **document}, *replies)
 
@@ -132,7 +133,8 @@ class CallTests(SynchronousTestCase):
         self.assertLess(house.reactor.seconds() - begun, 0.5)  # four words of 100 ms
         self.assertGreaterEqual(house.reactor.seconds() - begun, 0.4)
         self.assertEqual(
-            house.api.asked[0][:2], ("DELETE", f"/v1/Account/{KEYS['plivo_auth_id']}/Call/{CALL_UUID}/")
+            (house.api.asked[0].method, house.api.asked[0].uri),
+            ("DELETE", f"/v1/Account/{KEYS['plivo_auth_id']}/Call/{CALL_UUID}/"),
         )
         self.assertGreaterEqual(line.kinds().count("checkpoint"), 3)
         line.lose()  # as Plivo does it: no `stop`
@@ -243,7 +245,7 @@ class CredentialTests(SynchronousTestCase):
         treq.flush()
         self.successResultOf(done)
         path = f"/mock/v1/Account/{KEYS['plivo_auth_id']}/Call/{CALL_UUID}/"
-        self.assertEqual(api.asked[0][:2], ("DELETE", path))
+        self.assertEqual((api.asked[0].method, api.asked[0].uri), ("DELETE", path))
 
     def test_environment(self) -> None:
         """The environment wins over the document."""
@@ -255,11 +257,11 @@ class CredentialTests(SynchronousTestCase):
         done = Deferred.fromCoroutine(control.hang_up(CALL_UUID))
         treq.flush()
         self.successResultOf(done)
-        self.assertIn("/v1/Account/MA2/", api.asked[0][1])
+        self.assertIn("/v1/Account/MA2/", api.asked[0].uri)
 
     def control(self, document: dict[str, object], treq: Any, **environ: str) -> Any:
         made = loaded({"runner_transport": "plivo", **document}, **environ).settings
-        return catalog.build_carrier("plivo").control(made, treq, Clock())
+        return catalog_carriers.build_carrier("plivo").control(made, treq, Clock())
 
 
 class CheckpointTests(SynchronousTestCase):

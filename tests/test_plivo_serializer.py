@@ -27,7 +27,7 @@ from voxray.frames import (
     StreamStopped,
 )
 from voxray.serializers.common import REASONS
-from voxray.serializers.plivo import PlivoSerializer, extra_headers
+from voxray.serializers.plivo import CONTENT_TYPES, PlivoSerializer, extra_headers
 
 CALL = Path(__file__).parent / "data" / "plivo" / "call.jsonl"
 STREAM = "87654321-4321-4321-4321-cba987654321"
@@ -159,6 +159,39 @@ class StartTests(SynchronousTestCase):
             "audio/x-mulaw",
         ):
             self.assertEqual(self.refused(start(mediaFormat=described)), "unsupported_media", described)
+
+    def test_what_was_asked_for(self) -> None:
+        """Where `start` names no codec, it is the one our document asked for."""
+        for wire, content_type in CONTENT_TYPES.items():
+            serializer = PlivoSerializer(content_type=f"{content_type};rate={wire.rate_hz}")
+            frame = serializer.decode(json.dumps(start(mediaFormat=None)).encode())
+            assert isinstance(frame, StreamStarted)
+            self.assertEqual(frame.media_format, wire)
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=300), st.integers(1, 99))
+    def test_byte_order(self, samples: list[int], cut: int) -> None:
+        """Linear PCM is little-endian, or turned round both ways; a message may end inside a sample."""
+        linear = {"encoding": "audio/x-l16", "sampleRate": 16_000}
+        native = b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples)
+        for order, big in (("little", False), ("big", True)):
+            sent = b"".join(sample.to_bytes(2, order, signed=True) for sample in samples)  # type: ignore[arg-type]
+            serializer = PlivoSerializer(l16_big_endian=big)
+            serializer.decode(json.dumps(start(mediaFormat=linear)).encode())
+            heard = [
+                serializer.decode(json.dumps(media(base64.b64encode(piece).decode())).encode())
+                for piece in (sent[:cut], sent[cut:])
+            ]
+            self.assertEqual(b"".join(f.payload for f in heard if isinstance(f, Audio)), native)
+            ours = json.loads(serializer.media(native))["media"]["payload"]
+            self.assertEqual(base64.b64decode(ours), sent)
+
+    def test_ulaw_has_no_byte_order(self) -> None:
+        """Bytes that are samples are left as they are."""
+        serializer = PlivoSerializer(l16_big_endian=True)
+        serializer.decode(json.dumps(start()).encode())
+        self.assertEqual(serializer.decode(json.dumps(media("AQI=")).encode()), Audio(b"\1\2"))
+        self.assertEqual(json.loads(serializer.media(b"\1\2"))["media"]["payload"], "AQI=")
 
     def test_what_we_play_matches(self) -> None:
         """`playAudio` names the codec and rate of `start`, without a rate in the type."""

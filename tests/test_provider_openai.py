@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.provider_contract import (
@@ -24,7 +25,7 @@ from tests.test_provider_openai_pure import delta, sse
 from tests.vendor import CLOSE, FIXTURES, HANG, RESET, Step, VendorTestCase, answer, chunk, chunked, head
 from voxray.audio.wav import read_wav, wav_bytes, wav_header
 from voxray.errors import ErrorKind, ProviderError
-from voxray.frames import EndCall, Speech, TextDelta
+from voxray.frames import CallInfo, EndCall, PressKeys, Speech, TextDelta, Transfer
 from voxray.providers.llm_openai import OpenAIChat
 from voxray.providers.openai_api import Host
 from voxray.providers.stt_openai import OpenAITranscriber
@@ -245,6 +246,40 @@ class ChatTests(OpenAITestCase, ChatModelContract):
             self.script(chunked(sse(*chunks)))
             self.assertEqual(await collect(self.reply()), events)
             await self.until(lambda: not self.clock.getDelayedCalls())
+
+    async def test_functions(self) -> None:
+        """Whom it may transfer to is in the request; keys are for outbound calls; both are made sense of."""
+        to = [{"index": 0, "id": "a", "function": {"name": "transfer_call", "arguments": '{"to": "sales"}'}}]
+        keys = [{"index": 1, "id": "b", "function": {"name": "press_keys", "arguments": '{"digits": "1#"}'}}]
+        self.script(
+            chunked(sse(delta(content="Yes."), delta(tool_calls=to), delta(tool_calls=keys), delta("stop")))
+        )
+        for outbound, names, events in (
+            (False, ["end_call", "transfer_call"], [Transfer("sales")]),
+            (True, ["end_call", "transfer_call", "press_keys"], [PressKeys("1#"), Transfer("sales")]),
+        ):
+            llm = self.make(transfers=["sales"])
+            said = await collect(llm.reply(MESSAGES, CallInfo("c", outbound=outbound)))
+            self.assertEqual(said, [TextDelta("Yes."), *events])
+            self.assertEqual([t["function"]["name"] for t in self.vendor.requests[-1].json["tools"]], names)
+            await self.until(lambda: not self.clock.getDelayedCalls())
+
+    async def test_senseless_functions(self) -> None:
+        """They are left out, with a line that says how many and nothing of what was in them."""
+        odd = [{"index": 0, "id": "a", "function": {"name": "transfer_call", "arguments": '{"to": SECRET'}}]
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.script(chunked(sse(delta(content="Yes."), delta(tool_calls=odd), delta("stop"))))
+        said = await collect(self.make(transfers=["sales"]).reply(MESSAGES, CALL))
+        self.assertEqual(said, [TextDelta("Yes.")])
+        [line] = [formatEvent(event) for event in events if "function calls" in formatEvent(event)]
+        self.assertIn("1 function calls", line)
+        self.assertNotIn("SECRET", str(events))
+        await self.until(lambda: not self.clock.getDelayedCalls())
+        self.script(chunked(sse(delta(tool_calls=odd), delta("stop"))))
+        error = await self.error_of(collect(self.make(transfers=["sales"]).reply(MESSAGES, CALL)))
+        self.assertEqual(error.kind, ErrorKind.BAD_ANSWER)
 
     async def test_text_before_an_error(self) -> None:
         """What was said before an error in the stream, or a cut, is passed on; then the error is raised."""

@@ -18,7 +18,7 @@ from tests.provider_contract import (
     collect,
     utterance,
 )
-from voxray.frames import EndCall, Message, TextDelta
+from voxray.frames import EndCall, Message, PressKeys, TextDelta, Transfer
 from voxray.providers.scripted import (
     REMEMBERED,
     ScriptedChat,
@@ -85,10 +85,14 @@ class ChatTests(ScriptedTestCase, ChatModelContract):
         self.assertAlmostEqual(self.clock.seconds(), times)
 
     async def test_end_call_and_echo(self) -> None:
-        """A reply may hang up; without replies the caller is repeated; what was asked is kept."""
+        """A reply may do what a model may; without replies the caller is repeated; what was asked is kept."""
         llm = CannedModel(self.clock, [["Bye.", EndCall()]], first_token_secs=0, token_secs=0)
         self.assertEqual(await collect(llm.reply(MESSAGES, CALL)), [TextDelta("Bye."), EndCall()])
         self.assertEqual(llm.asked, [list(MESSAGES)])
+        parts = ["One ", PressKeys("1"), Transfer("sales")]
+        llm = CannedModel(self.clock, [parts], first_token_secs=0, token_secs=0)
+        events = await collect(llm.reply(MESSAGES, CALL))
+        self.assertEqual(events[-2:], [PressKeys("1"), Transfer("sales")])
         echo = CannedModel(self.clock, first_token_secs=0, token_secs=0)
         events = await collect(echo.reply(MESSAGES, CALL))
         self.assertEqual("".join(e.text for e in events if isinstance(e, TextDelta)), "You said: Hello?.")

@@ -295,7 +295,10 @@ class ScenarioTests(SynchronousTestCase):
         path = self.mktemp()
         text = content if isinstance(content, str) else json.dumps(content)
         Path(path).write_text(text)
-        return scenario.load(path)
+        return scenario.load(path, ("desk", "sales"))
+
+    def fact(self, **more: object) -> dict[str, object]:
+        return {"business": "B", "facts": [{"id": "x", "words": ["y"], "answer": "z", **more}]}
 
     def test_own_office(self) -> None:
         """What a file leaves out comes from the one that ships."""
@@ -308,6 +311,21 @@ class ScenarioTests(SynchronousTestCase):
         fact = {"id": "pets", "words": ["dog", "cat"], "answer": "Pets may wait outside."}
         own = self.load({"business": "B", "facts": [fact]})
         self.assertIn("Pets may wait", reply(own, [Message("user", "can I bring my dog")]).text)
+
+    def test_transfer(self) -> None:
+        """The caller is told, asked nothing more, and connected; a booking in between is still there."""
+        facts = [
+            {"id": "person", "words": ["person"], "answer": "One moment, {name}.", "transfer": "desk"},
+            {"id": "menu", "words": ["press one"], "answer": "Sure.", "press": "1, 2"},
+        ]
+        own = self.load({"business": "B", "facts": facts})
+        asked = [Message("user", "a visit on Tuesday at ten please, my name is Bob")]
+        asked += [Message("assistant", reply(own, asked).text), Message("user", "Can I talk to a person?")]
+        self.assertEqual(reply(own, asked), Reply("One moment, Bob.", transfer="desk"))
+        menu = [Message("user", "For sales, press one.")]
+        self.assertEqual(reply(own, menu), Reply("Sure.", press="1w2"))
+        again = [*asked, Message("assistant", "One moment, Bob. Nobody there."), Message("user", "yes")]
+        self.assertIn("Bob", reply(own, again).text)
 
     def test_mistakes(self) -> None:
         """Every mistake is a ConfigError that says where, and what is wanted."""
@@ -327,6 +345,11 @@ class ScenarioTests(SynchronousTestCase):
             ({"business": "B", "appointment": {"days": ["mon"]}}, "unknown day 'mon'"),
             ({"business": "B", "facts": [{"id": "x", "words": [], "answer": "y"}]}, "facts[0].words"),
             ({"business": "B", "facts": {}}, "a list"),
+            (self.fact(transfer="mars"), "facts[0].transfer", "'mars'", "desk, sales"),
+            (self.fact(transfer=5), "facts[0].transfer", "some text"),
+            (self.fact(press="hello"), "facts[0].press", "0-9"),
+            (self.fact(press=5), "facts[0].press", "some text"),
+            (self.fact(pres="1"), "did you mean 'press'?"),
         ):  # fmt: skip
             message = str(self.assertRaises(ConfigError, self.load, content))
             for part in parts:

@@ -12,7 +12,7 @@ from voxray.config import from_document
 from voxray.config.hosts import Address, Host
 from voxray.config.key import Key
 from voxray.config.keys import KEYS
-from voxray.config.kinds import Choice, FilePath, Flag, Networks, Number, Text, Texts, Whole
+from voxray.config.kinds import Choice, FilePath, Flag, Networks, Number, Text, Texts, Whole, WholeChoice
 from voxray.config.names import KEY_ENV, URL_ENV
 from voxray.settings import Settings
 
@@ -58,6 +58,9 @@ class EnvironmentTests(SynchronousTestCase):
             candidates = (default * 2, default / 2, 7, 0.5)
             value = next(c for c in candidates if c != default and kind.low <= c <= kind.high)
             return (str(int(value)), int(value)) if isinstance(kind, Whole) else (str(value), value)
+        if isinstance(kind, WholeChoice):
+            number = next(option for option in kind.options if option != key.default)
+            return str(number), number
         if isinstance(kind, Choice):
             word = CHOSEN.get(key.name) or next(o for o in kind.options if o and o != key.default)
             return word, word

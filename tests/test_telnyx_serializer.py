@@ -31,7 +31,7 @@ from voxray.frames import (
 )
 from voxray.serializers.common import REASONS
 from voxray.serializers.reorder import RESTARTED, WINDOW, Reorder
-from voxray.serializers.telnyx import SEND_FORMAT, TelnyxSerializer
+from voxray.serializers.telnyx import SEND_FORMATS, TelnyxSerializer
 
 CALL = Path(__file__).parent / "data" / "telnyx" / "call.jsonl"
 ENTRIES: list[dict[str, Any]] = [json.loads(line) for line in CALL.read_text().splitlines()]
@@ -114,23 +114,27 @@ class StartTests(SynchronousTestCase):
             ("L16", 8000, MediaFormat(Encoding.L16, 8000)),
             ("L16", 16000, MediaFormat(Encoding.L16, 16000)),
             ("audio/L16", "24000", MediaFormat(Encoding.L16, 24000)),
+            ("OPUS", 48000, MediaFormat(Encoding.L16, 16000)),  # decoded at the edge
+            ("opus", "8000", MediaFormat(Encoding.L16, 16000)),
         ):
             described = {"encoding": encoding, "sample_rate": rate, "channels": 1}
-            frame = started(TelnyxSerializer(), media_format=described)
-            self.assertEqual(frame.wire, Wire(heard=expected, spoken=SEND_FORMAT))
+            for codec, spoken in SEND_FORMATS.items():
+                frame = started(TelnyxSerializer(codec=codec), media_format=described)
+                self.assertEqual(frame.wire, Wire(heard=expected, spoken=spoken))
 
     def test_other_codecs_are_refused(self) -> None:
         """A codec we cannot read is no u-law: it is refused by name, and told what to do."""
         for described, said in (
-            ({"encoding": "OPUS", "sample_rate": 16000}, "OPUS at 16000 Hz"),
+            ({"encoding": "OPUS", "sample_rate": 44100}, "OPUS at 44100 Hz"),
+            ({"encoding": "OPUS", "sample_rate": 48000, "channels": 3}, "OPUS at 48000 Hz"),
             ({"encoding": "G722", "sample_rate": 8000}, "G722 at 8000 Hz"),
             ({"encoding": "AMR-WB", "sample_rate": 16000}, "AMR-WB at 16000 Hz"),
             ({"encoding": "PCMU", "sample_rate": 16000}, "PCMU at 16000 Hz"),
             ({"encoding": "L16", "sample_rate": 44100}, "L16 at 44100 Hz"),
             ({"encoding": "PCMU", "channels": 2}, "PCMU"),
             ({"encoding": "\n" * 99}, "the codec"),
-            ({"encoding": ["PCMU"]}, "PCMA or L16"),
-            ({}, "PCMA or L16"),
+            ({"encoding": ["PCMU"]}, "PCMA, L16 or OPUS"),
+            ({}, "PCMA, L16 or OPUS"),
             ("PCMU", "no object"),
         ):
             with self.assertRaises(BadMessage) as caught:
@@ -141,7 +145,9 @@ class StartTests(SynchronousTestCase):
 
     def test_no_media_format(self) -> None:
         """Nothing said of the codec: the one our document asks for."""
-        self.assertEqual(started(TelnyxSerializer(), media_format=None).media_format, ULAW_8K)
+        for codec, spoken in SEND_FORMATS.items():
+            frame = started(TelnyxSerializer(codec=codec), media_format=None)
+            self.assertEqual(frame.wire, Wire(spoken, spoken))
 
     def test_other_spellings(self) -> None:
         """camelCase keys, Twilio's names and the stream's id inside `start` are understood."""
@@ -175,21 +181,24 @@ class StartTests(SynchronousTestCase):
 class MediaTests(SynchronousTestCase):
     """Audio in, audio out."""
 
-    def l16(self, **order: bool) -> TelnyxSerializer:
-        serializer = TelnyxSerializer(**order)
+    def l16(self, big: bool = True) -> TelnyxSerializer:
+        serializer = TelnyxSerializer(codec="L16", l16_big_endian=big)
         started(serializer, media_format={"encoding": "L16", "sample_rate": 16000, "channels": 1})
         return serializer
 
     @settings(max_examples=200, deadline=None)
     @given(st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=400))
     def test_byte_order(self, samples: list[int]) -> None:
-        """Big-endian PCM comes out as the samples that were spoken; little-endian too, if it is said to."""
+        """Big-endian PCM comes in as the samples that were spoken, and so goes out; little-endian if told."""
         decoded = codec_for(MediaFormat(Encoding.L16, 16_000)).decode
         for order, big in (("big", True), ("little", False)):
             sent = b"".join(sample.to_bytes(2, order, signed=True) for sample in samples)  # type: ignore[arg-type]
-            frame = self.l16(l16_big_endian=big).decode(media(sent))
+            serializer = self.l16(big)
+            frame = serializer.decode(media(sent))
             assert isinstance(frame, Audio)
             self.assertEqual(decoded(frame.payload).tolist(), samples)
+            ours = base64.b64decode(json.loads(serializer.media(frame.payload))["media"]["payload"])
+            self.assertEqual(ours, sent.ljust(640, b"\0"))
 
     def test_half_samples(self) -> None:
         """A stray byte is dropped, and does not turn what follows into noise."""
@@ -214,10 +223,12 @@ class MediaTests(SynchronousTestCase):
 
     def test_at_least_20_ms(self) -> None:
         """A shorter message would be refused: it is filled up with silence; a longer one is left alone."""
-        serializer = TelnyxSerializer()
-        for size, sent in ((1, 160), (159, 160), (160, 160), (161, 161), (1600, 1600)):
-            payload = base64.b64decode(json.loads(serializer.media(b"\x10" * size))["media"]["payload"])
-            self.assertEqual(payload, (b"\x10" * size).ljust(sent, b"\xff"))
+        for codec, least, silence in (("PCMU", 160, b"\xff"), ("PCMA", 160, b"\xd5"), ("L16", 640, b"\0")):
+            serializer = TelnyxSerializer(codec=codec)
+            for size in (2, least - 2, least, least + 2, 10 * least):
+                message = json.loads(serializer.media(b"\x10" * size))
+                payload = base64.b64decode(message["media"]["payload"])
+                self.assertEqual(payload, (b"\x10" * size).ljust(least, silence), (codec, size))
 
     def test_mark_names_are_escaped(self) -> None:
         """A mark's name cannot leave its string."""

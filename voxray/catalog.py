@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from voxray.errors import ConfigError
 from voxray.interfaces import (
-    ORDINARY_PACING,
-    AnswerDocuments,
-    CallControl,
     ChatModel,
     Clock,
-    Pacing,
     Providers,
-    Serializer,
     Synthesizer,
     Transcriber,
     Worker,
@@ -77,13 +72,15 @@ def _stt_scripted(parts: Parts, stage: StageSettings) -> Transcriber:
 def _llm_openai(parts: Parts, stage: StageSettings) -> ChatModel:
     from voxray.providers.llm_openai import OpenAIChat
 
-    return OpenAIChat(parts.http, parts.host(stage.provider), model=stage.model)
+    transfers = tuple(parts.settings.agent.transfers)
+    return OpenAIChat(parts.http, parts.host(stage.provider), model=stage.model, transfers=transfers)
 
 
 def _llm_local(parts: Parts, stage: StageSettings) -> ChatModel:
     from voxray.providers.local_llm import ReceptionistModel
 
-    return ReceptionistModel(cast(Any, parts.clock), parts.settings.agent.scenario_file)
+    agent = parts.settings.agent
+    return ReceptionistModel(cast(Any, parts.clock), agent.scenario_file, transfers=agent.transfers)
 
 
 def _llm_scripted(parts: Parts, stage: StageSettings) -> ChatModel:
@@ -143,89 +140,3 @@ def _named(makers: Mapping[str, F], stage: str, wanted: StageSettings) -> F:
         built = ", ".join(sorted(makers))
         raise ConfigError(f'{stage}_provider: "{wanted.provider}" is not built; built: {built}')
     return maker
-
-
-# -- carriers ------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Carrier:
-    """All that is particular to one carrier.
-
-    `control` is None without its credentials; `client` there is treq-like, `reactor` for time-outs.
-    """
-
-    documents: Callable[[Settings], AnswerDocuments]
-    serializer: Callable[[Settings], Serializer]
-    control: Callable[[Settings, Any, Any], CallControl | None]
-    pacing: Pacing = ORDINARY_PACING
-    parameters: bool = False  # `<Parameter>`s of the answer come back in `start`
-    static_streams: bool = False  # streams may come to an address that no webhook gave out
-    challenge: str = ""  # WWW-Authenticate of a refused upgrade
-
-
-def _twilio() -> Carrier:
-    from voxray.carriers.twilio import API_URL, TwilioControl, TwilioDocuments
-    from voxray.serializers.twilio import TwilioSerializer
-
-    def control(settings: Settings, client: Any, reactor: Any) -> CallControl | None:
-        keys = settings.providers.api_keys
-        sid, token = keys.get("twilio_account_sid", ""), keys.get("twilio_auth_token", "")
-        base_url = settings.providers.base_urls.get("twilio", API_URL)
-        return TwilioControl(client, reactor, sid, token, base_url) if sid and token else None
-
-    return Carrier(lambda _: TwilioDocuments(), lambda _: TwilioSerializer(), control)
-
-
-def _exotel() -> Carrier:
-    """Messages of 100 ms in whole 320 bytes, one at a time: with a lead of less than two of them there are
-    never two to send at once, and bursts are said to make Exotel drop the call. 50 ms are left for lateness.
-    """
-    from voxray.carriers.exotel import ExotelDocuments
-    from voxray.serializers.exotel import ExotelSerializer
-
-    return Carrier(
-        documents=lambda _: ExotelDocuments(),
-        serializer=lambda _: ExotelSerializer(),
-        control=lambda settings, client, reactor: None,
-        pacing=Pacing(message_ms=100, unit_bytes=320, max_lead_ms=150.0),
-    )
-
-
-def _telnyx() -> Carrier:
-    from voxray.carriers.telnyx import API_URL, TelnyxControl, TelnyxDocuments
-    from voxray.serializers.telnyx import TelnyxSerializer
-
-    def control(settings: Settings, client: Any, reactor: Any) -> CallControl | None:
-        api_key = settings.providers.api_keys.get("telnyx_api_key", "")
-        base_url = settings.providers.base_urls.get("telnyx", API_URL)
-        return TelnyxControl(client, reactor, api_key, base_url) if api_key else None
-
-    def serializer(settings: Settings) -> Serializer:
-        return TelnyxSerializer(l16_big_endian=settings.media.l16_byte_order == "big")
-
-    return Carrier(lambda _: TelnyxDocuments(), serializer, control)
-
-
-def _plivo() -> Carrier:
-    from voxray.carriers.plivo import API_URL, PlivoControl, PlivoDocuments
-    from voxray.serializers.plivo import PlivoSerializer
-
-    def control(settings: Settings, client: Any, reactor: Any) -> CallControl | None:
-        keys = settings.providers.api_keys
-        auth_id, token = keys.get("plivo_auth_id", ""), keys.get("plivo_auth_token", "")
-        base_url = settings.providers.base_urls.get("plivo", API_URL)
-        return PlivoControl(client, reactor, auth_id, token, base_url) if auth_id and token else None
-
-    return Carrier(lambda _: PlivoDocuments(), lambda _: PlivoSerializer(), control)
-
-
-CARRIERS: Mapping[str, Callable[[], Carrier]] = MappingProxyType(
-    {"twilio": _twilio, "telnyx": _telnyx, "plivo": _plivo, "exotel": _exotel}
-)
-
-
-def build_carrier(name: str) -> Carrier:
-    """Raises ConfigError for a name that is not built."""
-    maker = CARRIERS.get(name)
-    if maker is None:
-        raise ConfigError(f'runner_transport: "{name}" is not built; built: {", ".join(sorted(CARRIERS))}')
-    return maker()

@@ -6,6 +6,7 @@ payloads stay in the wire's codec until a stage needs samples.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -174,6 +175,20 @@ class PressKeys:
 
 
 ReplyEvent: TypeAlias = TextDelta | EndCall | Transfer | PressKeys
+Sequel: TypeAlias = EndCall | Transfer
+"""What is done once what was said with it was heard."""
+
+MAX_KEYS = 64
+"""Pressed in one reply."""
+
+_KEYS = re.compile(r"[0-9*#A-Dw]{1,64}")
+_KEY_SPELLINGS = str.maketrans({",": "w", "W": "w", **dict.fromkeys(" -.()")})
+
+
+def keys_of(text: str) -> str:
+    """`text` as `PressKeys` has it: no spaces and hyphens, a comma is a pause. "": it is no such thing."""
+    keys = text[: 4 * MAX_KEYS].upper().translate(_KEY_SPELLINGS)
+    return keys if _KEYS.fullmatch(keys) else ""
 
 
 @dataclass(frozen=True, slots=True)

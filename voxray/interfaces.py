@@ -115,6 +115,9 @@ class Guest(Protocol):
     def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined:
         """Joins the socket to a call once its `start` is in. It may already use the sink."""
 
+    def held(self) -> Sequence[bytes]:
+        """Messages from before the `start` that told whose stream it is: to be read again, now."""
+
 
 class AnswerDocuments(Protocol):
     """How one carrier asks over HTTP what to do with a call, and how it is told. Pure."""

@@ -93,6 +93,7 @@ class Metrics:
         self.closed_sockets = counter("voxray_media_closed_total", "Media sockets that are closed", "reason")
         self.dropped_audio = counter("voxray_dropped_audio_total", "Outbound messages dropped: peer too slow")
         self.hangups = counter("voxray_hangups_total", "Hang-ups asked of the carrier", "outcome")
+        self.transfers = counter("voxray_transfers_total", "Transfers the agent asked for", "outcome")
         self.reactor_lag = histogram(
             "voxray_reactor_lag_seconds", "Lateness of a 100 ms timer", buckets=_LATENCY
         )

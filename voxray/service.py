@@ -84,8 +84,6 @@ class Daemon(Service):
         await self._greetings()
         self._port = self._reactor.adoptStreamPort(parts.listener.fileno(), parts.listener.family, parts.site)
         parts.exchange.metrics.up.set(1)
-        if parts.exchange.settings.calls.carrier:  # signatures are not checked yet
-            parts.exchange.metrics.insecure.labels("webhook_auth").set(1)
         self._lag.start()
         self._collector.start()
         host, port = parts.listener.getsockname()[:2]

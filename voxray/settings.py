@@ -94,6 +94,8 @@ class AgentSettings:
     idle_prompt: str = "Are you still there?"
     idle_prompts_max: int = 2
     apology: str = "I'm sorry, I have a technical problem. Please say that again."  # a provider failed
+    transfers: Mapping[str, str] = field(default_factory=dict)  # name -> E.164 number or SIP URI
+    transfer_apology: str = "I'm sorry, I can't put you through right now. What else can I do for you?"
     user_idle_timeout_secs: float = 0.0  # 0: off
     max_call_secs: float = 14_400.0
     scenario_file: str = ""  # the local agent's script, absolute; empty: the receptionist that ships
@@ -104,7 +106,10 @@ class MediaSettings:
     """The socket and the pacing."""
 
     pace_lead_ms: float = 200.0  # audio kept queued at the carrier
-    l16_byte_order: str = "big"  # or "little": Telnyx's linear PCM
+    l16_byte_order: str = ""  # "big" or "little"; empty: Telnyx's is big, Plivo's little
+    telnyx_codec: str = "PCMU"  # or PCMA, L16, OPUS
+    plivo_content_type: str = "audio/x-mulaw;rate=8000"  # or audio/x-l16 at 8000 or 16000
+    exotel_sample_rate: int = 8000  # or 16000, 24000
     max_message_bytes: int = 65_536
     start_timeout_secs: float = 10.0
     max_messages_before_start: int = 20

@@ -7,7 +7,6 @@ at once, and importing klein installs a reactor.
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,9 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
 
     from voxray.call.call import Exchange
-    from voxray.call.expected import Expectations
-    from voxray.call.registry import Registry
     from voxray.http import HttpClient
-    from voxray.interfaces import CallControl
     from voxray.settings import Settings
-    from voxray.web.tokens import StreamTokens
-    from voxray.web.trust import Trunk
+    from voxray.telephony import Front, Lines
     from voxray.worker import ThreadWorker
 
 __all__ = ["Options", "makeService"]
@@ -48,27 +43,28 @@ def makeService(options: Options) -> IService:
 
 
 def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
-    from voxray.call.expected import Expectations
     from voxray.call.registry import Registry
     from voxray.http import HttpClient
     from voxray.listening import bind
     from voxray.service import Daemon, Parts
+    from voxray.telephony import front, lines
     from voxray.tls import with_tls
     from voxray.worker import ThreadWorker
 
     http = HttpClient(reactor)
     workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
-    exchange = _exchange(settings, http, workers, reactor)
-    expectations = Expectations(settings.calls.stream_token_secs)
+    made = lines(settings, reactor) if settings.calls.carrier else None
+    exchange = _exchange(settings, http, workers, made, reactor)
     registry = Registry(
         max_calls=settings.calls.max_calls,
         make_call=_call_maker(exchange),
         clock=reactor,
         metrics=exchange.metrics,
-        expectations=expectations,
+        expectations=made.expectations if made else None,
     )
     daemon: Daemon
-    site = _site(exchange, registry, expectations, reactor, ready=lambda: daemon.ready)
+    served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
+    site = _site(exchange, served, reactor, ready=lambda: daemon.ready)
     agent = settings.agent
     daemon = Daemon(
         Parts(
@@ -77,10 +73,10 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             site=with_tls(settings.server.tls, site, reactor),
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
-            startables=[exchange.activity, *exchange.providers.all],
+            startables=[exchange.activity, *exchange.providers.all, *([served.dialer] if served else [])],
             workers=workers,
             http=http,
-            phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt),
+            phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
             warnings=warnings,
         ),
         reactor,
@@ -89,28 +85,31 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
 
 
 def _exchange(
-    settings: Settings, http: HttpClient, workers: tuple[ThreadWorker, ThreadWorker], reactor: Any
+    settings: Settings,
+    http: HttpClient,
+    workers: tuple[ThreadWorker, ThreadWorker],
+    made: Lines | None,
+    reactor: Any,
 ) -> Exchange:
     """What all calls share."""
     from voxray.call.call import Exchange
     from voxray.call.metronome import Metronome
     from voxray.call.phrases import PhraseBook
-    from voxray.catalog import build_carrier, build_providers
-    from voxray.interfaces import ORDINARY_PACING
+    from voxray.catalog import build_providers
     from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
-    carrier = settings.calls.carrier
     return Exchange(
         settings=settings,
         providers=providers,
         phrases=PhraseBook(providers.tts),
         activity=_voice_activity(settings, reactor),
-        control=_control(settings, reactor),
+        controls=made.controls if made else {},
         clock=reactor,
         beat=Metronome(reactor, BEAT_SECS),
-        pacing=build_carrier(carrier).pacing if carrier else ORDINARY_PACING,
         metrics=Metrics(),
+        pacings={name: carrier.pacing for name, carrier in made.carriers.items()} if made else {},
+        transfer_url=made.handovers.url if made else lambda call_id, number: "",
     )
 
 
@@ -129,23 +128,7 @@ def _voice_activity(settings: Settings, reactor: Any) -> Any:
     return SileroVoiceActivity(reactor, InferenceThread(reactor))
 
 
-def _control(settings: Settings, reactor: Any) -> CallControl | None:
-    """The carrier's REST API, if we have its credentials."""
-    if not settings.calls.carrier:
-        return None
-    from treq.client import HTTPClient
-    from twisted.web.client import Agent, HTTPConnectionPool
-
-    from voxray.catalog import build_carrier
-
-    pool: Any = HTTPConnectionPool(reactor)
-    client: Any = HTTPClient(Agent(reactor, connectTimeout=3, pool=pool))
-    return build_carrier(settings.calls.carrier).control(settings, client, reactor)
-
-
-def _site(
-    exchange: Exchange, registry: Registry, expectations: Expectations, reactor: Any, *, ready: Any
-) -> Any:
+def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any) -> Any:
     from voxray.metrics import HttpRecorder
     from voxray.web.api import Api
     from voxray.web.idle import Idle
@@ -153,75 +136,9 @@ def _site(
 
     settings, metrics = exchange.settings, exchange.metrics
     api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
-    front, media = Idle().resource(), None
-    if settings.calls.carrier:
-        front, media = _telephony(exchange, registry, expectations, reactor, ready)
-    root = Root(api.resource(), front, media)
+    if served is None:
+        root = Root(api.resource(), Idle().resource(), None)
+    else:
+        root = Root(api.resource(), served.hooks, served.media, served.calls)
     body_limit = settings.server.max_request_body_bytes
     return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)
-
-
-def _telephony(
-    exchange: Exchange, registry: Registry, expectations: Expectations, reactor: Any, ready: Any
-) -> Any:
-    """The webhook and the media socket."""
-    from voxray.metrics import MediaRecorder
-    from voxray.warming import Warming
-    from voxray.web.hooks import Admission, Hooks
-    from voxray.web.media import MediaFactory, MediaResource
-    from voxray.web.reception import Reception
-    from voxray.web.trust import Doorkeeper
-
-    settings, metrics = exchange.settings, exchange.metrics
-    carrier, proxy_host = settings.calls.carrier, settings.server.proxy_host
-    trunks = _trunks(settings)
-    doorkeeper = Doorkeeper(
-        trunks,
-        carrier,
-        tokens=_tokens(settings),
-        expectations=expectations,
-        live=registry.live,
-        clock=reactor.seconds,
-        wall_clock=time.time,
-    )
-    warming = Warming(exchange.providers.all, reactor)
-
-    def refused(where: str, reason: str) -> None:
-        metrics.auth_failures.labels(where, reason).inc()
-
-    def announced(incoming: Any, verified: bool) -> None:
-        if verified:  # a stranger's word opens no connection
-            warming.call_rings()
-
-    admission = Admission(lambda: not ready(), registry.admits, announced, refused)
-    hooks = Hooks(doorkeeper, proxy_host, admission, carrier, reactor.seconds)
-    reception = Reception(doorkeeper, proxy_host, registry.open, refused)
-    factory = MediaFactory(reactor, settings.media, MediaRecorder(metrics))
-    return hooks.resource(), MediaResource(factory, reception.admit)
-
-
-def _tokens(settings: Settings) -> StreamTokens:
-    from voxray.web.tokens import StreamTokens
-
-    key = settings.calls.stream_secret.encode() or secrets.token_bytes(32)
-    return StreamTokens(key, settings.calls.stream_token_secs)
-
-
-def _trunks(settings: Settings) -> dict[str, Trunk]:
-    """The carriers in service."""
-    from voxray.catalog import build_carrier
-    from voxray.web.trust import Trunk, rules_of
-
-    name, mode = settings.calls.carrier, settings.calls.telephony_auth
-    carrier = build_carrier(name)
-    authenticity = carrier.authenticity(settings)
-    rules = rules_of(mode, secret=authenticity is not None, static_streams=carrier.static_streams)
-    trunk = Trunk(
-        documents=carrier.documents(settings),
-        serializer=lambda query: carrier.serializer(settings, query),
-        authenticity=authenticity,
-        rules=rules,
-        parameters=carrier.parameters,
-        challenge=carrier.challenge,
-    )
-    return {name: trunk}

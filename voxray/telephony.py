@@ -16,7 +16,7 @@ from typing import Any
 from treq.client import HTTPClient
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from voxray import catalog
+from voxray import catalog_carriers
 from voxray.call.call import Exchange
 from voxray.call.dials import Dials
 from voxray.call.expected import Expectations
@@ -43,7 +43,7 @@ class Lines:
     """The carriers, before there is a call: what the calls need of them, and what the web does."""
 
     settings: Settings
-    carriers: Mapping[str, catalog.Carrier]
+    carriers: Mapping[str, catalog_carriers.Carrier]
     controls: Mapping[str, CallControl]
     trunks: Mapping[str, Trunk]
     expectations: Expectations
@@ -60,7 +60,7 @@ def lines(settings: Settings, reactor: Any) -> Lines:
     """The carriers of the settings."""
     pool: Any = HTTPConnectionPool(reactor)
     client: Any = HTTPClient(Agent(reactor, connectTimeout=3, pool=pool))
-    carriers = {name: catalog.build_carrier(name) for name in catalog.CARRIERS}
+    carriers = {name: catalog_carriers.build_carrier(name) for name in catalog_carriers.CARRIERS}
     controls = {
         name: control
         for name, carrier in carriers.items()
@@ -82,7 +82,7 @@ def lines(settings: Settings, reactor: Any) -> Lines:
 
 
 def _trunks(
-    settings: Settings, carriers: Mapping[str, catalog.Carrier], controls: Mapping[str, CallControl]
+    settings: Settings, carriers: Mapping[str, catalog_carriers.Carrier], controls: Mapping[str, CallControl]
 ) -> dict[str, Trunk]:
     """The carriers in service."""
     made = {name: _trunk(settings, carrier, name) for name, carrier in carriers.items()}
@@ -99,7 +99,7 @@ def _trunks(
     return in_service
 
 
-def _trunk(settings: Settings, carrier: catalog.Carrier, name: str) -> Trunk:
+def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, name: str) -> Trunk:
     authenticity = carrier.authenticity(settings)
     return Trunk(
         documents=carrier.documents(settings),
@@ -123,7 +123,6 @@ class Front:
     media: MediaResource
     calls: Any
     dialer: Dialer
-    stop: Callable[[], None]
 
 
 def front(
@@ -145,7 +144,7 @@ def front(
         live=registry.live,
         clock=reactor.seconds,
         wall_clock=time.time,
-        recognise=catalog.carrier_of_webhook,
+        recognise=catalog_carriers.carrier_of_webhook,
         dialed=made.dials.expected,
     )
     dialer = Dialer(
@@ -160,8 +159,9 @@ def front(
     registry.watch(dialer)
     admission = _admission(made, exchange, room, dialer, ready)
     hooks = Hooks(doorkeeper, proxy_host, admission, configured, reactor.seconds)
-    reception = Reception(doorkeeper, proxy_host, registry.open, admission.refused)
+    reception = Reception(doorkeeper, made.trunks, proxy_host, registry.open, admission.refused)
     factory = MediaFactory(reactor, settings.media, MediaRecorder(metrics))
+    metrics.insecure.labels("webhook_auth").set(made.insecure)
     calls = Calls(
         Keys(settings.server.server_api_keys),
         lambda: registry,
@@ -173,9 +173,7 @@ def front(
         clock=reactor.seconds,
         wall_clock=time.time,
     )
-    return Front(
-        hooks.resource(), MediaResource(factory, reception.admit), calls.resource(), dialer, dialer.stop
-    )
+    return Front(hooks.resource(), MediaResource(factory, reception.admit), calls.resource(), dialer)
 
 
 def _admission(

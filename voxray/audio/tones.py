@@ -17,6 +17,9 @@ DTMF_HZ = {
     for low, row in zip(_LOW_HZ, _KEYPAD, strict=True)
     for high, key in zip(_HIGH_HZ, row, strict=True)
 }
+KEY_PAUSE_MS = 500.0
+"""How long a `w` between keys is."""
+
 _FULL_SCALE = 32_767.0
 
 
@@ -55,9 +58,12 @@ def silence(duration_ms: float, rate_hz: int = 8_000) -> NDArray[np.int16]:
 def dtmf(
     digits: str, on_ms: float = 100.0, off_ms: float = 100.0, rate_hz: int = 8_000, level: float = 0.5
 ) -> NDArray[np.int16]:
-    """The keys pressed one after another, each followed by a pause. ValueError for what is no key."""
+    """The keys pressed one after another, each followed by a pause; `w` waits. ValueError: no key."""
     pieces: list[NDArray[np.int16]] = [silence(0, rate_hz)]
     for digit in digits.upper():
+        if digit == "W":
+            pieces.append(silence(KEY_PAUSE_MS, rate_hz))
+            continue
         if digit not in DTMF_HZ:
             raise ValueError(f"no telephone key {digit!r}")
         low_hz, high_hz = DTMF_HZ[digit]

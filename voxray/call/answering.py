@@ -22,7 +22,7 @@ from voxray.call.phrases import Phrases
 from voxray.call.pipeline import Pipeline, SentenceFeed
 from voxray.call.times import TurnTimes
 from voxray.errors import ProviderError
-from voxray.frames import EndCall
+from voxray.frames import Sequel
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Cut:
 
     heard: str
     unheard: str
-    end_call: EndCall | None
+    then: Sequel | None
     at: float
 
 
@@ -48,15 +48,15 @@ class Answering:
         conversation: Conversation,
         phrases: Phrases,
         clock: IReactorTime,
-        said: Callable[[str, EndCall | None], None],
-        failed: Callable[[EndCall | None], None],
+        said: Callable[[str, Sequel | None], None],
+        failed: Callable[[Sequel | None], None],
     ) -> None:
-        """`said(words, end_call)`: heard to its end. `failed(end_call)`: what was heard is kept."""
+        """`said(words, then)`: heard to its end. `failed(then)`: what was heard is kept."""
         self._pipeline, self._mouth, self._conversation = pipeline, mouth, conversation
         self._phrases, self._clock = phrases, clock
         self._on_said, self._on_failed = said, failed
         self._running: Deferred[None] | None = None
-        self._end_call: Callable[[], EndCall | None] = lambda: None
+        self._feed = SentenceFeed(clock)  # of what is being said
 
     @property
     def busy(self) -> bool:
@@ -64,29 +64,27 @@ class Answering:
 
     def reply(self, times: TurnTimes) -> None:
         """The model answers the conversation as it stands."""
-        feed = SentenceFeed(self._clock)
-        self._end_call = lambda: feed.end_call
+        feed = self._feed = SentenceFeed(self._clock)
         self._start(self._reply(feed, times))
 
-    def say(self, text: str, then: EndCall | None) -> None:
+    def say(self, text: str, then: Sequel | None) -> None:
         """A phrase of our own, from the book if it is there."""
-        self._end_call = lambda: then
-        self._start(self._say(text, then))
+        feed = self._feed = SentenceFeed(self._clock, then)
+        self._start(self._say(text, feed))
 
     def apologise(self, text: str) -> None:
         """Something failed: says so without asking any vendor."""
-        self._end_call = lambda: None
-        self._start(self._say_payload(text, self._phrases.get_or_beep(text), None))
+        feed = self._feed = SentenceFeed(self._clock)
+        self._start(self._say_payload(text, self._phrases.get_or_beep(text), feed))
 
     def cut(self) -> Cut:
         """Stops at once, whatever it was doing; the conversation gets what was heard."""
-        end_call = self._end_call()
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
         heard, unheard = self._mouth.silence()
-        self._conversation.agent_said(heard)
-        return Cut(heard, unheard, end_call, self._clock.seconds())
+        self._remember(heard)
+        return Cut(heard, unheard, self._feed.then, self._clock.seconds())
 
     # -- inside --------------------------------------------------------------
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -105,29 +103,35 @@ class Answering:
         finally:
             abandon(reply)
             abandon(speak)
-        await self._heard_out(feed.end_call)
+        await self._heard_out(feed)
 
-    async def _say(self, text: str, then: EndCall | None) -> None:
+    async def _say(self, text: str, feed: SentenceFeed) -> None:
         if (payload := self._phrases.get(text)) is not None:
-            await self._say_payload(text, payload, then)
+            await self._say_payload(text, payload, feed)
             return
         if text:
-            feed = SentenceFeed(self._clock)
             feed.put(text)
             feed.end()
             await self._pipeline.speak(feed, TurnTimes())
-        await self._heard_out(then)
+        await self._heard_out(feed)
 
-    async def _say_payload(self, text: str, payload: bytes, then: EndCall | None) -> None:
+    async def _say_payload(self, text: str, payload: bytes, feed: SentenceFeed) -> None:
         self._mouth.say(text, payload)
-        await self._heard_out(then)
+        await self._heard_out(feed)
 
-    async def _heard_out(self, end_call: EndCall | None) -> None:
+    async def _heard_out(self, feed: SentenceFeed) -> None:
         await self._mouth.played()
         self._running = None
         said = self._mouth.close_reply()
+        self._remember(said)
+        self._on_said(said, feed.then)
+
+    def _remember(self, said: str) -> None:
+        """The model shall know what it said and did."""
         self._conversation.agent_said(said)
-        self._on_said(said, end_call)
+        pressed, self._feed.pressed = self._feed.pressed, []
+        for digits in pressed:
+            self._conversation.agent_pressed(digits)
 
     def _failed(self, failure: Failure, running: Deferred[None]) -> None:
         if isinstance(failure.value, CancelledError) or running is not self._running:
@@ -136,7 +140,7 @@ class Answering:
             self.log.warn("a reply failed: {error}", error=failure.getErrorMessage())
         else:
             self.log.failure("a reply failed", failure)
-        self._on_failed(self.cut().end_call)
+        self._on_failed(self.cut().then)
 
 
 def abandon(stage: Deferred[Any]) -> None:

@@ -6,8 +6,8 @@ told by its own parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -15,24 +15,23 @@ from twisted.logger import Logger
 from voxray.audio.codec import codec_for
 from voxray.call import machine
 from voxray.call.conversation import Conversation
-from voxray.call.dialogue import Dialogue, TurnReport
+from voxray.call.dialogue import Dialogue
 from voxray.call.ear import Ear
-from voxray.call.ending import Ending
+from voxray.call.ending import TRANSFERRED, Ending
 from voxray.call.floor import FloorState
-from voxray.call.keypad import Keypad
+from voxray.call.keypad import ENTER, Keypad
+from voxray.call.keypress import KeyPress
+from voxray.call.limits import Due, Longest
 from voxray.call.metronome import Metronome
 from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
 from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
-from voxray.call.times import TURN, TURN_AND_WORDS, in_words
+from voxray.call.report import TurnLog
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, StreamStopped, Wire
 from voxray.interfaces import ORDINARY_PACING, CallControl, MediaSink, Pacing, Providers, VoiceActivity
 from voxray.metrics import Metrics
 from voxray.settings import Settings
-
-GOODBYE_GRACE_SECS = 15.0
-"""Beyond `max_call_secs`: time for the goodbye, and no more, whatever the caller says to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +42,12 @@ class Exchange:
     providers: Providers
     phrases: PhraseBook
     activity: VoiceActivity
-    control: CallControl | None
+    controls: Mapping[str, CallControl]  # by carrier; absent: without credentials
     clock: IReactorTime
     beat: Metronome
     metrics: Metrics
-    pacing: Pacing = ORDINARY_PACING
+    pacings: Mapping[str, Pacing] = field(default_factory=dict)  # by carrier; absent: the ordinary one
+    transfer_url: Callable[[str, str], str] = lambda call_id, number: ""  # of the document that connects it
 
 
 class Call:
@@ -65,18 +65,19 @@ class Call:
     ) -> None:
         """`ended` is called exactly once, when nothing of the call is left."""
         settings, clock, metrics = exchange.settings, exchange.clock, exchange.metrics
-        self.info = info
-        self.started_at = clock.seconds()
+        agent, control = settings.agent, exchange.controls.get(info.carrier)
+        self.info, self.started_at = info, clock.seconds()
         self._sink, self._exchange, self._on_ended = sink, exchange, ended
         self._reason = ""
         self._life = machine.machine(self)
+        self._longest = Longest.of(agent.max_call_secs, info.max_secs)
         self._keypad = Keypad()
         self._pacer = Pacer(
             sink,
             wire.spoken,
             codec_for(wire.spoken).silence,
             lead_ms=settings.media.pace_lead_ms,
-            pacing=exchange.pacing,
+            pacing=exchange.pacings.get(info.carrier, ORDINARY_PACING),
             wake=lambda: exchange.beat.join(self._beat),
             rest=lambda: exchange.beat.leave(self._beat),
             audible=lambda now: self._dialogue.audible(now),
@@ -86,21 +87,25 @@ class Call:
             call=info,
             mouth=self._mouth,
             sink=sink,
-            control=exchange.control,
+            control=control,
+            transfers=agent.transfers,
+            transfer_url=exchange.transfer_url,
             clock=clock,
             metrics=metrics,
         )
+        keys = KeyPress(call=info, mouth=self._mouth, sink=sink, control=control, clock=clock)
         self._dialogue = Dialogue(
-            pipeline=Pipeline(exchange.providers, self._mouth, info, clock, metrics),
+            pipeline=Pipeline(exchange.providers, self._mouth, info, clock, metrics, keys.press),
             mouth=self._mouth,
-            conversation=Conversation(settings.agent.system_prompt),
+            conversation=Conversation(agent.system_prompt, info.body),
             phrases=exchange.phrases.on(wire.spoken),
-            agent=settings.agent,
+            agent=agent,
             turns=settings.turns,
             clock=clock,
             metrics=metrics,
             finish=self.finish,
-            report=self._report,
+            transfer=self._life.transfer,
+            report=TurnLog(info.call_id, metrics, settings.logs.transcripts).turn,
             hint=lambda text: self._ear.hint(text),
             pending_keys=self._keypad.take,
         )
@@ -121,8 +126,8 @@ class Call:
 
     def begin(self) -> None:
         """The stream is accepted: greet."""
-        text = "call {call_id}: started, {call_sid}"
-        self.log.info(text, call_id=self.call_id, call_sid=self.info.call_sid)
+        sid = self.info.call_sid
+        self.log.info("call {call_id}: started, {call_sid}", call_id=self.call_id, call_sid=sid)
         self._life.started()
 
     def receive(self, frame: Frame) -> None:
@@ -133,8 +138,7 @@ class Call:
         elif kind is Mark:
             self._pacer.mark_returned(frame.name, self._exchange.clock.seconds())  # type: ignore[union-attr]
         elif isinstance(frame, Dtmf):
-            if entry := self._keypad.press(frame.digit, self._exchange.clock.seconds()):
-                self._dialogue.keys(entry)
+            self._pressed(frame.digit)
         elif isinstance(frame, StreamStopped):
             self._end("caller_hangup")
 
@@ -155,17 +159,16 @@ class Call:
             self._dialogue.keys(entry)
         self._ear.elapsed(now)
         self._dialogue.elapsed(now)
-        limit = self._exchange.settings.agent.max_call_secs
-        beyond = now - self.started_at - limit
-        if limit <= 0 or beyond < 0:
-            return
-        if not self._reason:
+        due = self._longest.due(now - self.started_at)
+        if due is not Due.NOTHING and not self._reason:
             self.say_goodbye("max_duration")
-        elif beyond >= GOODBYE_GRACE_SECS:
+        elif due is Due.END:
             self._life.finish()
 
     def say_goodbye(self, reason: str) -> None:
-        """Ends the call politely: the goodbye phrase, then the hang-up."""
+        """Ends the call politely: the goodbye phrase, then the hang-up. Not while it is handed over."""
+        if self._ending.transferring:
+            return
         self._reason = self._reason or reason
         self._dialogue.say(self._exchange.settings.agent.goodbye, EndCall(reason))
 
@@ -180,6 +183,16 @@ class Call:
         self._sink.close(code, reason)
         self._end(reason)
 
+    @property
+    def reason(self) -> str:
+        """Why it ended, or is ending."""
+        return self._reason
+
+    def end_now(self, reason: str) -> None:
+        """Ends the call without waiting for what is being said."""
+        self._dialogue.hush()
+        self.finish(reason)
+
     # -- the life's core -----------------------------------------------------
     def greet(self) -> None:
         if greeting := self._exchange.settings.agent.greeting:
@@ -191,6 +204,17 @@ class Call:
 
     def hang_up(self) -> None:
         self._ending.hang_up()
+
+    def ask_transfer(self, to: str) -> None:
+        self._ending.transfer(to, self._life.transferred, self._life.refused)
+
+    def hand_over(self) -> None:
+        self._reason = TRANSFERRED
+        self._ear.close()  # nobody listens or speaks here any more
+        self._dialogue.stop()
+
+    def go_on(self) -> None:
+        self._dialogue.stay(self._exchange.settings.agent.transfer_apology)
 
     def clean_up(self) -> None:
         exchange = self._exchange
@@ -213,8 +237,14 @@ class Call:
         )
 
     # -- inside --------------------------------------------------------------
+    def _pressed(self, digit: str) -> None:
+        if digit != ENTER:
+            self._dialogue.key_pressed()
+        if entry := self._keypad.press(digit, self._exchange.clock.seconds()):
+            self._dialogue.keys(entry)
+
     def _end(self, reason: str) -> None:
-        self._reason = self._reason or reason
+        self._reason = self._reason or self._ending.why(reason)
         self._life.ended()
 
     def _beat(self, now: float) -> None:
@@ -228,21 +258,3 @@ class Call:
         self.log.failure("call {call_id}: a fault of ours; this call ends", call_id=self.call_id)
         self._reason = self._reason or "error"
         self.abort(1011, "internal error")
-
-    def _report(self, turn: TurnReport) -> None:
-        """One exchange is over: metrics always, words only where the owner asked for them."""
-        observe = self._exchange.metrics.turn_latency.labels
-        for part, ms in turn.parts_ms.items():
-            observe(part).observe(ms / 1000)
-        words = {"heard": turn.heard, "replied": turn.replied}
-        shown = words if self._exchange.settings.logs.transcripts else {}
-        self.log.info(
-            TURN_AND_WORDS if shown else TURN,
-            event="turn",
-            call_id=self.call_id,
-            turn=turn.number,
-            interrupted=turn.interrupted,
-            parts_ms=turn.parts_ms,
-            times=in_words(turn.parts_ms),
-            **shown,
-        )

@@ -16,11 +16,12 @@ from voxray.call.answering import Answering, Cut
 from voxray.call.conversation import Conversation
 from voxray.call.floor import FloorState
 from voxray.call.hearing import Hearing
+from voxray.call.keypad import masked, note
 from voxray.call.mouth import Mouth
 from voxray.call.phrases import Phrases
 from voxray.call.pipeline import Pipeline
 from voxray.call.times import TurnTimes
-from voxray.frames import EndCall, Utterance
+from voxray.frames import EndCall, Sequel, Transfer, Utterance
 from voxray.metrics import Metrics
 from voxray.settings import AgentSettings, TurnSettings
 from voxray.turns.backchannel import Verdict, is_backchannel, words_decide
@@ -28,13 +29,13 @@ from voxray.turns.backchannel import Verdict, is_backchannel, words_decide
 RESUME_AFTER_SECS = 1.2
 """A barge-in that brought no turn for so long was a false one: the agent goes on."""
 
-DTMF_NOTE = "DTMF: {digits}"
-"""How keys reach the model (the contract's prefix)."""
-
 
 @dataclass(frozen=True, slots=True)
 class TurnReport:
-    """One exchange, for logs and tests. Its words are the caller's: log them only when asked to."""
+    """One exchange, for logs and tests. Its words are the caller's: log them only when asked to.
+
+    Keys are masked in `heard`: what was pressed is between the caller and the model.
+    """
 
     number: int
     heard: str
@@ -58,18 +59,22 @@ class Dialogue:
         clock: IReactorTime,
         metrics: Metrics,
         finish: Callable[[str], None],
+        transfer: Callable[[str], None],
         report: Callable[[TurnReport], None],
         hint: Callable[[str], None],
         pending_keys: Callable[[], str] = lambda: "",
     ) -> None:
-        """`finish(reason)` ends the call; `hint(text)` tells the endpointer what an early transcript says.
+        """`finish(reason)` ends the call; `transfer(to)` hands it over, or `stay` is called.
+
+        `hint(text)` tells the endpointer what an early transcript says.
 
         `pending_keys()` takes the keys pressed and not yet entered: they go with what is said next.
         """
         self._mouth, self._conversation = mouth, conversation
         self._agent, self._turns = agent, turns
         self._clock, self._metrics = clock, metrics
-        self._finish, self._report, self._pending_keys = finish, report, pending_keys
+        self._finish, self._transfer = finish, transfer
+        self._report, self._pending_keys = report, pending_keys
         self._answering = Answering(
             pipeline=pipeline,
             mouth=mouth,
@@ -94,14 +99,14 @@ class Dialogue:
         self._times = TurnTimes()
         self._heard_words = ""
         self._cut: Cut | None = None
-        self._later: list[str] = []  # said while interruptions were not allowed
+        self._later: list[str] = []  # said while interruptions were not allowed, or a transfer was asked
         self._callers_turn = False  # from the first speech to the turn's end, pauses included
-        self._leaving = False  # the call is being ended: nobody is asked whether they are there
+        self._leaving = False  # the call is being ended or handed over: nothing new is begun
         self._over = False
 
     # -- what the call asks --------------------------------------------------
-    def say(self, text: str, then: EndCall | None = None) -> None:
-        """The agent says this of its own accord, at once; `then` ends the call when it was heard."""
+    def say(self, text: str, then: Sequel | None = None) -> None:
+        """The agent says this of its own accord, at once; `then` is done when it was heard."""
         if self._over:
             return
         self._drop_answer()
@@ -109,11 +114,30 @@ class Dialogue:
         self._floor.think()
         self._answering.say(text, then)
 
+    def stay(self, text: str) -> None:
+        """The call could not be handed over: it goes on, with `text` and then what was said meanwhile."""
+        self._leaving = False
+        self.say(text)
+
+    def hush(self) -> None:
+        """Stops what is being said, for good."""
+        if not self._over:
+            self._drop_answer()
+
+    def key_pressed(self) -> None:
+        """One key: the agent stops, for what it says is not listened to. The entry follows."""
+        self._idle_prompts = 0
+        if self.state is FloorState.SPEAKING and self._turns.interruptible and not self._over:
+            self._interrupt()
+            self._cut = None
+            self._metrics.interruptions.labels("real").inc()
+        self._quiet_since = self._clock.seconds()
+
     def keys(self, digits: str) -> None:
         """The caller's keypad entry is a turn of its own."""
         if not self._over:
             self._cut = None
-            self._answer(DTMF_NOTE.format(digits=digits), TurnTimes())
+            self._answer(note(digits), TurnTimes())
 
     @property
     def callers_turn(self) -> bool:
@@ -140,7 +164,7 @@ class Dialogue:
 
     def audible(self, now: float) -> None:
         """The first packet of an answer is leaving."""
-        self._times.audible = now
+        self._times.audible = self._times.audible or now  # keys pressed in a reply cut it in two
         self._floor.speak()
 
     # -- what the ear reports ------------------------------------------------
@@ -163,7 +187,7 @@ class Dialogue:
 
     def barge_in(self, onset_secs: float) -> None:
         """The caller speaks over the agent and means it, since `onset_secs` ago by the audio."""
-        if self.state is FloorState.SPEAKING and not self._over:
+        if self.state is FloorState.SPEAKING and not self._over and not self._mouth.pressing:
             self._interrupt()
             self._metrics.bargein.observe(onset_secs)
 
@@ -209,32 +233,35 @@ class Dialogue:
             return
         if text:
             if keys := self._pending_keys():
-                text = f"{DTMF_NOTE.format(digits=keys)}. {text}"
+                text = f"{note(keys)}. {text}"
             self._answer(text, times)
 
     def _not_understood(self) -> None:
         """The transcriber failed. Mid-answer nobody needs to know."""
-        if not self._over and self.state is not FloorState.SPEAKING:
+        if not self._over and not self._leaving and self.state is not FloorState.SPEAKING:
             self._cut = None
             self._drop_answer()
             self._apologise()
 
     def _answer(self, text: str, times: TurnTimes) -> None:
+        if self._leaving:
+            self._later.append(text)
+            return
         self._drop_answer()
         self._conversation.caller_said(text)
         self.turns += 1
-        self._times, self._heard_words = times, text
+        self._times, self._heard_words = times, masked(text)
         self._floor.think()
         self._answering.reply(times)
 
     def _resume(self) -> None:
-        """It was no interruption: say what was not heard. A call that was ending ends."""
+        """It was no interruption: say what was not heard. What was to follow, follows."""
         cut, self._cut = self._cut, None
         assert cut is not None
         self._metrics.interruptions.labels("false").inc()
         rest = cut.unheard if self._turns.resume_false_interruption else ""
-        if rest or cut.end_call:
-            self.say(rest, cut.end_call)
+        if rest or cut.then:
+            self.say(rest, cut.then)
 
     def _prompt_idle(self) -> None:
         self._idle_prompts += 1
@@ -244,11 +271,11 @@ class Dialogue:
             self.say(self._agent.idle_prompt)
 
     # -- an answer's three ends ----------------------------------------------
-    def _said(self, words: str, end_call: EndCall | None) -> None:
+    def _said(self, words: str, then: Sequel | None) -> None:
         self._tell(words, interrupted=False)
         self._floor.rest()
-        if end_call is not None:
-            self._leave(end_call)
+        if then is not None:
+            self._leave(then)
         elif self._later:
             text, self._later = " ".join(self._later), []
             self._answer(text, TurnTimes())
@@ -265,17 +292,20 @@ class Dialogue:
             self._interrupt()
             self._cut = None
 
-    def _answer_failed(self, end_call: EndCall | None) -> None:
+    def _answer_failed(self, then: Sequel | None) -> None:
         self._tell("", interrupted=True)
         self._floor.rest()
-        if end_call is not None:
-            self._leave(end_call)
+        if then is not None:
+            self._leave(then)
         else:
             self._apologise()
 
-    def _leave(self, end_call: EndCall) -> None:
+    def _leave(self, then: Sequel) -> None:
         self._leaving = True
-        self._finish(end_call.reason)
+        if isinstance(then, Transfer):
+            self._transfer(then.to)
+        else:
+            self._finish(then.reason)
 
     def _apologise(self) -> None:
         if self._over or not self._agent.apology:

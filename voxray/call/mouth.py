@@ -8,6 +8,8 @@ from __future__ import annotations
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from voxray.audio.codec import codec_for
+from voxray.audio.tones import dtmf
 from voxray.call.heard import Spoken, heard_text, unheard_text
 from voxray.call.pacer import Pacer
 from voxray.call.voicing import Voicing
@@ -47,10 +49,12 @@ class Mouth:
 
     def say(self, text: str, payload: bytes) -> None:
         """A phrase made earlier, already in the wire's codec, as a whole reply."""
-        self.begin(text)
-        self._push(payload)
-        self._pieces[-1].end_ms = self._pacer.pushed_ms
+        self._sound(text, payload)
         self.finish()
+
+    def press(self, keys: str) -> None:
+        """Keys as the tones a telephone makes of them: audio without words."""
+        self._sound("", codec_for(self._wire).encode(dtmf(keys, rate_hz=self._wire.rate_hz)))
 
     def finish(self) -> None:
         """The reply is complete."""
@@ -67,7 +71,20 @@ class Mouth:
         while not self._pacer.drained(now := self._clock.seconds()):
             await deferLater(self._clock, min(_SLICE_SECS, self._pacer.remaining_secs(now) + _SETTLE_SECS))
 
+    async def settled(self) -> None:
+        """Until all that was said has been heard, and nobody is speaking before we have begun."""
+        self.finish()
+        while self._pacer.held:
+            await deferLater(self._clock, _SLICE_SECS)
+        await self.played()
+
     # -- being heard ---------------------------------------------------------
+    @property
+    def pressing(self) -> bool:
+        """The tones of keys are being heard: half a number is worse than speaking over somebody."""
+        heard_ms = self._pacer.heard_ms(self._clock.seconds())
+        return any(not piece.text and piece.start_ms <= heard_ms < piece.end_ms for piece in self._pieces)
+
     def silence(self) -> tuple[str, str]:
         """Barge-in: drops what is queued here and at the carrier. Returns (heard, unheard) words."""
         pieces, pushed_ms = self._pieces, self._pacer.pushed_ms
@@ -77,7 +94,7 @@ class Mouth:
 
     def close_reply(self) -> str:
         """The reply was heard to its end. Returns its words."""
-        said = " ".join(piece.text for piece in self._pieces)
+        said = " ".join(piece.text for piece in self._pieces if piece.text)
         self._forget()
         return said
 
@@ -89,6 +106,11 @@ class Mouth:
         self._pacer.release(self._clock.seconds())
 
     # -- inside --------------------------------------------------------------
+    def _sound(self, text: str, payload: bytes) -> None:
+        self.begin(text)
+        self._push(payload)
+        self._pieces[-1].end_ms = self._pacer.pushed_ms
+
     def _push(self, payload: bytes) -> None:
         if payload:
             self._pacer.push(payload, self._clock.seconds())

@@ -162,6 +162,11 @@ class Pacer:
 
     # -- what it knows -------------------------------------------------------
     @property
+    def held(self) -> bool:
+        """Audio waits for the caller to stop speaking."""
+        return self._held
+
+    @property
     def queued_ms(self) -> float:
         """Audio that has not left this process."""
         return len(self._unsent) / self._bytes_per_ms

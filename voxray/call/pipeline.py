@@ -1,22 +1,35 @@
 """One turn's stages: transcribe, reply, speak. Each returns a Deferred made from a coroutine, and cancels.
 
-`reply` puts sentences into a feed while the model still talks; `speak` takes them out and hands their audio
-to the mouth. Cancelling a stage closes the vendor's stream at once: generators are consumed under `aclosing`,
-because Twisted installs no hooks that would do it.
+`reply` puts sentences, and keys to be pressed between them, into a feed while the model still talks; `speak`
+takes them out and hands their audio to the mouth. Cancelling a stage closes the vendor's stream at once:
+generators are consumed under `aclosing`, because Twisted installs no hooks that would do it.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from voxray.call.mouth import Mouth
 from voxray.call.times import TurnTimes
 from voxray.errors import ErrorKind, ProviderError
-from voxray.frames import CallInfo, EndCall, Message, TextDelta, Transcript, Utterance
+from voxray.frames import (
+    MAX_KEYS,
+    CallInfo,
+    Message,
+    PressKeys,
+    Sequel,
+    TextDelta,
+    Transcript,
+    Transfer,
+    Utterance,
+    keys_of,
+)
 from voxray.interfaces import Providers
 from voxray.metrics import Metrics
 from voxray.turns.sentences import SentenceSplitter
@@ -29,14 +42,22 @@ class SentenceFeed:
     the other.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, then: Sequel | None = None) -> None:
         self._clock = clock
-        self._items: deque[str | BaseException | None] = deque()
+        self._items: deque[str | PressKeys | BaseException | None] = deque()
         self._waiting: Deferred[None] | None = None
-        self.end_call: EndCall | None = None
+        self.then = then
+        """What is done once all of it was heard."""
+        self.pressed: list[str] = []
+        """The keys that were pressed on the way."""
 
-    def put(self, sentence: str) -> None:
-        self._add(sentence)
+    def put(self, item: str | PressKeys) -> None:
+        self._add(item)
+
+    def follow(self, then: Sequel) -> None:
+        """What the model wants done afterwards: nobody is hung up on who was promised a transfer."""
+        if not isinstance(self.then, Transfer):
+            self.then = then
 
     def end(self) -> None:
         self._add(None)
@@ -44,8 +65,8 @@ class SentenceFeed:
     def fail(self, error: BaseException) -> None:
         self._add(error)
 
-    async def get(self) -> str | None:
-        """The next sentence; None after the last. Raises what `fail` was told."""
+    async def get(self) -> str | PressKeys | None:
+        """The next sentence, or the keys between two; None after the last. Raises what `fail` was told."""
         if not self._items:
             self._waiting = Deferred(self._given_up)
             await self._waiting
@@ -54,7 +75,7 @@ class SentenceFeed:
             raise item
         return item
 
-    def _add(self, item: str | BaseException | None) -> None:
+    def _add(self, item: str | PressKeys | BaseException | None) -> None:
         self._items.append(item)
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
@@ -71,10 +92,20 @@ class SentenceFeed:
 class Pipeline:
     """The stages of one call."""
 
+    log = Logger()
+
     def __init__(
-        self, providers: Providers, mouth: Mouth, call: CallInfo, clock: IReactorTime, metrics: Metrics
+        self,
+        providers: Providers,
+        mouth: Mouth,
+        call: CallInfo,
+        clock: IReactorTime,
+        metrics: Metrics,
+        press: Callable[[str], Awaitable[bool]],
     ) -> None:
+        """`press(digits)` presses keys once what was said was heard, and says whether that went well."""
         self._providers = providers
+        self._press = press
         self._mouth = mouth
         self._call = call
         self._clock = clock
@@ -129,13 +160,16 @@ class Pipeline:
         llm = self._providers.llm
         splitter = SentenceSplitter()
         gaps = self._metrics.llm_gap.labels("llm", llm.model)
-        last = 0.0
+        last, keys_left = 0.0, MAX_KEYS
         async with aclosing(llm.reply(messages, self._call)) as events:
             async for event in events:
-                if isinstance(event, EndCall):
-                    feed.end_call = event
+                if isinstance(event, PressKeys):
+                    self._put_all(splitter.flush(), feed, times)
+                    keys_left -= self._put_keys(event.digits, keys_left, feed)
                     continue
-                assert isinstance(event, TextDelta)
+                if not isinstance(event, TextDelta):
+                    feed.follow(event)
+                    continue
                 now = self._clock.seconds()
                 if not last:
                     times.llm_first = now
@@ -143,19 +177,31 @@ class Pipeline:
                 else:
                     gaps.observe(now - last)
                 last = now
-                for sentence in splitter.feed(event.text):
-                    self._put(sentence, feed, times)
-        for sentence in splitter.flush():
-            self._put(sentence, feed, times)
+                self._put_all(splitter.feed(event.text), feed, times)
+        self._put_all(splitter.flush(), feed, times)
 
-    def _put(self, sentence: str, feed: SentenceFeed, times: TurnTimes) -> None:
-        if not times.sentence:
-            times.sentence = self._clock.seconds()
-        feed.put(sentence)
+    def _put_keys(self, digits: str, most: int, feed: SentenceFeed) -> int:
+        """How many were taken: none of an order that is no keys, or too many."""
+        keys = keys_of(digits)
+        if keys and len(keys) <= most:
+            feed.put(PressKeys(keys))
+            return len(keys)
+        text = "call {call_id}: the model wants {count} keys pressed that are none, or too many; ignored"
+        self.log.warn(text, call_id=self._call.call_id, count=len(digits))
+        return 0
+
+    def _put_all(self, sentences: list[str], feed: SentenceFeed, times: TurnTimes) -> None:
+        for sentence in sentences:
+            if not times.sentence:
+                times.sentence = self._clock.seconds()
+            feed.put(sentence)
 
     async def _speak(self, feed: SentenceFeed, times: TurnTimes) -> None:
-        while (sentence := await feed.get()) is not None:
-            await self._speak_sentence(sentence, times)
+        while (item := await feed.get()) is not None:
+            if isinstance(item, str):
+                await self._speak_sentence(item, times)
+            elif await self._press(item.digits):
+                feed.pressed.append(item.digits)
         self._mouth.finish()
 
     async def _speak_sentence(self, sentence: str, times: TurnTimes) -> None:

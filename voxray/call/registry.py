@@ -43,7 +43,7 @@ class Registry:
     ) -> None:
         """`expectations` is told of calls that are over."""
         self._max_calls = max_calls
-        self._expectations = expectations or Expectations()
+        self._expectations = Expectations() if expectations is None else expectations
         self._make_call = make_call
         self._clock = clock
         self._metrics = metrics

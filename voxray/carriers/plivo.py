@@ -1,37 +1,31 @@
-"""Plivo over HTTP: answer documents (Plivo XML), webhook signatures, hang-up by REST.
+"""Plivo over HTTP: answer documents (Plivo XML), and calls ended, moved, keyed and placed by REST.
 
-Sources: Plivo, "XML: Stream", "Request parameters", "Validating requests", "Call API". The signatures are
-those of its Go and Python SDKs, whose vectors are in the tests.
+Sources: Plivo, "XML: Stream", "XML: Dial", "Request parameters", "Call API".
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from collections.abc import Mapping
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
-from voxray.carriers.rest import HttpClient, Rest
-from voxray.carriers.xml import CONTENT_TYPE, clean, document
-from voxray.errors import CarrierError
+from voxray.carriers import xml
+from voxray.carriers.control import Control, whole_secs
+from voxray.carriers.rest import HttpClient, Rest, not_found
 from voxray.frames import IncomingCall
+from voxray.interfaces import Ability, Dialed, DialOrder
 
 API_URL = "https://api.plivo.com"
 AUDIO = "audio/x-mulaw;rate=8000"
-"""What we ask for; two pages of Plivo's differ about the default, so it is always said."""
+"""What we ask for, usually; two pages of Plivo's differ about the default, so it is always said."""
 
 _MAX_NUMBER_CHARS = 256  # digits without "+", or a SIP URI
-_CALL_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 # `CallStatus` of a call that is no more. Plivo posts these to the answer URL: `hangup_url` defaults to it.
 _OVER = frozenset(("completed", "busy", "failed", "timeout", "no-answer", "cancel", "canceled", "rejected"))
-
-Pairs = Iterable[tuple[str, str]]
 
 
 # -- answer documents ----------------------------------------------------------
@@ -46,15 +40,18 @@ class PlivoDocuments:
     """
 
     name = "plivo"
-    content_type = CONTENT_TYPE
+    content_type = xml.CONTENT_TYPE
+
+    def __init__(self, audio: str = AUDIO) -> None:
+        self._audio = audio
 
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
         uuid = form.get("CallUUID", "")
         return IncomingCall(
-            call_sid=uuid if _CALL_UUID.fullmatch(uuid) else "",
+            call_sid=uuid if _UUID.fullmatch(uuid) else "",
             from_number=form.get("From", "")[:_MAX_NUMBER_CHARS],
             to_number=form.get("To", "")[:_MAX_NUMBER_CHARS],
-            over=_hang_up() if _is_over(form) else None,
+            over=xml.hang_up() if _is_over(form) else None,
         )
 
     def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
@@ -65,131 +62,40 @@ class PlivoDocuments:
         """
         response = ET.Element("Response")
         stream = ET.SubElement(
-            response, "Stream", bidirectional="true", keepCallAlive="true", contentType=AUDIO
+            response, "Stream", bidirectional="true", keepCallAlive="true", contentType=self._audio
         )
-        stream.text = clean(url)
-        return document(response)
+        stream.text = xml.clean(url)
+        return xml.document(response)
 
     def busy(self) -> bytes:
         """As the first element: the call is turned away rather than answered."""
-        return _hang_up(reason="busy")
+        return xml.hang_up(reason="busy")
+
+    def hang_up(self) -> bytes:
+        return xml.hang_up()
+
+    def connect(self, to: str) -> bytes:
+        """With nothing after it, the end of that call is the end of this one."""
+        response = ET.Element("Response")
+        element = ET.SubElement(ET.SubElement(response, "Dial"), "User" if xml.is_sip(to) else "Number")
+        element.text = xml.clean(_plain(to))
+        return xml.document(response)
 
 
 def _is_over(form: Mapping[str, str]) -> bool:
     return form.get("Event", "").lower() == "hangup" or form.get("CallStatus", "").lower() in _OVER
 
 
-def _hang_up(**attributes: str) -> bytes:
-    response = ET.Element("Response")
-    ET.SubElement(response, "Hangup", attributes)
-    return document(response)
-
-
-# -- signatures ----------------------------------------------------------------
-def signature_v3(auth_token: str, method: str, url: str, nonce: str, params: Pairs = ()) -> str:
-    """X-Plivo-Signature-V3 of exactly this URL: base64(HMAC-SHA256(token, base + "." + nonce)).
-
-    `params` are the form's; a POST with a form and no query is signed with a lone "?" before them.
-    """
-    parts = urlsplit(url)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    form = list(params)
-    base = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
-    if method.upper() == "GET":
-        asked = {name for name, _ in query}  # Plivo's library lets the query win over a form
-        everything = query + [(name, value) for name, value in form if name not in asked]
-        base += "?" + _query(everything) if everything else ""
-    else:
-        base += "?" + _query(query) if query or form else ""
-        base += "." if query and form else ""
-        base += "".join(name + value for name, value in sorted(form))
-    return _digest(auth_token, f"{base}.{nonce}", "sha256")
-
-
-def signature_v2(auth_token: str, url: str, nonce: str) -> str:
-    """X-Plivo-Signature-V2. It covers the URL without its query and no parameter: whoever has seen one
-    may send others under it. For accounts that still send no V3."""
-    parts = urlsplit(url)
-    base = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
-    return _digest(auth_token, base + nonce, "sha256")
-
-
-def signature_v1(auth_token: str, url: str, params: Pairs = ()) -> str:
-    """X-Plivo-Signature, the legacy: HMAC-SHA1 over the URL and the sorted names and values; no nonce."""
-    return _digest(auth_token, url + "".join(name + value for name, value in sorted(params)), "sha1")
-
-
-def verify(
-    auth_tokens: Sequence[str], method: str, url: str, params: Pairs, headers: Mapping[str, str]
-) -> bool:
-    """Whether `headers` sign the request to `url`, as Plivo dialled it, under any of the tokens.
-
-    V3 decides where it was sent, V2 only where no V3 was; V1 is not taken. Each header may list several
-    signatures, and its `Ma` form is by the main account's token when a subaccount owns the call.
-    """
-    sent = {name.lower(): value for name, value in headers.items()}
-    form = list(params)
-    for version in ("v3", "v2"):
-        given = _listed(sent, version)
-        if not given:
-            continue
-        nonce = sent.get(f"x-plivo-signature-{version}-nonce", "")
-        made = [
-            signature_v3(token, method, url, nonce, form)
-            if version == "v3"
-            else signature_v2(token, url, nonce)
-            for token in auth_tokens
-            if token
-        ]
-        return bool(nonce) and _any_equal(made, given)
-    return False
-
-
-def verify_upgrade(auth_tokens: Sequence[str], url: str, headers: Mapping[str, str]) -> bool:
-    """Whether `headers` sign the WebSocket upgrade to `url`: a GET without form.
-
-    Plivo's SDKs disagree about the scheme that was signed, so all four are tried.
-    """
-    parts = urlsplit(url)
-    spellings = [urlunsplit(parts._replace(scheme=scheme)) for scheme in ("https", "wss", "http", "ws")]
-    return any(verify(auth_tokens, "GET", spelling, (), headers) for spelling in spellings)
-
-
-def _query(pairs: Pairs) -> str:
-    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
-
-
-def _digest(auth_token: str, signed: str, algorithm: str) -> str:
-    text = signed.encode("utf-8", "surrogatepass")
-    return b64encode(hmac.new(auth_token.encode(), text, getattr(hashlib, algorithm)).digest()).decode(
-        "ascii"
-    )
-
-
-def _listed(sent: Mapping[str, str], version: str) -> list[bytes]:
-    names = (f"x-plivo-signature-{version}", f"x-plivo-signature-ma-{version}")
-    listed = ",".join(sent.get(name, "") for name in names).split(",")
-    return [item.strip().encode("utf-8", "surrogatepass") for item in listed if item.strip()]
-
-
-def _any_equal(made: Sequence[str], given: Sequence[bytes]) -> bool:
-    """All are compared, so that the time does not tell which one matched."""
-    good = False
-    for ours in made:
-        for theirs in given:
-            good |= hmac.compare_digest(ours.encode("ascii"), theirs)
-    return good
+def _plain(number: str) -> str:
+    """As Plivo writes numbers: without "+"."""
+    return number.removeprefix("+")
 
 
 # -- REST ----------------------------------------------------------------------
-class PlivoControl:
-    """`interfaces.CallControl` by Plivo's REST API.
+class PlivoControl(Control):
+    """`interfaces.CallControl` by Plivo's REST API. Every path of it must end in a slash."""
 
-    The call's id comes from a stream anybody may have opened: it is matched whole before it gets into
-    a URL that carries the operator's credentials.
-    """
-
-    log = Logger()
+    abilities = frozenset({Ability.HANG_UP, Ability.TRANSFER, Ability.PRESS_KEYS, Ability.DIAL})
 
     def __init__(
         self,
@@ -199,15 +105,41 @@ class PlivoControl:
         auth_token: str,
         base_url: str = API_URL,
     ) -> None:
-        self._rest = Rest("plivo", client, reactor, auth=(auth_id, auth_token))
-        self._calls_url = f"{base_url.rstrip('/')}/v1/Account/{quote(auth_id, safe='')}/Call"
+        super().__init__(Rest("plivo", client, reactor, auth=(auth_id, auth_token)))
+        self._root = f"{base_url.rstrip('/')}/v1/Account/{quote(auth_id, safe='')}"
 
     async def hang_up(self, call_sid: str) -> None:
-        if _CALL_UUID.fullmatch(call_sid) is None:
-            raise CarrierError("plivo", "not a call id of Plivo's: nothing was sent")
-        # Plivo requires the slash at the end.
-        status = (await self._rest.ask("hang-up", "DELETE", f"{self._calls_url}/{call_sid}/")).status
-        if status == 404:
-            self.log.debug("plivo: call {call_sid} had ended already", call_sid=call_sid)
-        elif not 200 <= status < 300:
-            raise CarrierError("plivo", f"hang-up answered {status}", status=status)
+        await self._rest.order("hang-up", "DELETE", self._call_url(call_sid), over=not_found)
+
+    async def transfer(self, call_sid: str, to: str, document_url: str) -> None:
+        """Plivo takes the new document from a URL only."""
+        self._number(to, sip=True)
+        body = {"legs": "aleg", "aleg_url": document_url, "aleg_method": "POST"}
+        await self._rest.order("transfer", "POST", self._call_url(call_sid), json=body)
+
+    async def press_keys(self, call_sid: str, digits: str) -> None:
+        """The stream's own message does the same, and sooner."""
+        body = {"digits": self._keys(digits), "leg": "aleg"}
+        await self._rest.order("keys", "POST", f"{self._call_url(call_sid)}DTMF/", json=body)
+
+    async def dial(self, order: DialOrder) -> Dialed:
+        """The answer's id is the request's, and not always the call's."""
+        body = {
+            "from": _plain(self._number(order.from_number)),
+            "to": _plain(self._number(order.to, sip=True)),
+            "answer_url": order.answer_url,
+            "answer_method": "POST",
+            "hangup_url": order.status_url,
+            "hangup_method": "POST",
+            "ring_timeout": whole_secs(order.ring_secs, 1, 600),
+            "time_limit": whole_secs(order.max_call_secs, 1, 86_400),
+        }
+        answer = await self._rest.order("dial", "POST", f"{self._root}/Call/", json=body)
+        return Dialed(self._id_in(answer, answer.fields().get("request_uuid"), _UUID))
+
+    async def cancel(self, reference: str) -> None:
+        url = f"{self._root}/Request/{self._segment(reference, _UUID)}/"
+        await self._rest.order("cancel", "DELETE", url, over=not_found)
+
+    def _call_url(self, call_sid: str) -> str:
+        return f"{self._root}/Call/{self._segment(call_sid, _UUID)}/"

@@ -1,34 +1,29 @@
-"""Telnyx over HTTP: answer documents (TeXML), webhook signatures, hang-up by REST.
+"""Telnyx over HTTP: answer documents (TeXML), and calls ended, moved, keyed and placed by REST.
 
-Sources: Telnyx, "TeXML: <Stream>", "Webhook signing", "Hang up a call". A TeXML application fetches its voice
-URL by GET unless told otherwise; both carry the same names.
+Sources: Telnyx, "TeXML: <Stream>", "Call commands", "Initiate an outbound call". A TeXML application fetches
+its voice URL by GET unless told otherwise; both carry the same names.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 from urllib.parse import quote
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
-from voxray.carriers import twiml
-from voxray.carriers.rest import HttpClient, Rest
-from voxray.carriers.xml import CONTENT_TYPE
+from voxray.carriers import twiml, xml
+from voxray.carriers.control import Control, whole_secs
+from voxray.carriers.rest import Answer, HttpClient, Rest
 from voxray.errors import CarrierError
 from voxray.frames import IncomingCall
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from voxray.interfaces import Ability, Dialed, DialOrder
 
 API_URL = "https://api.telnyx.com"
-TOLERANCE_SECS = 300.0
-"""A webhook older or newer than this is refused: it may be a replay."""
+KEY_MS = 250
+_UNSURE_MAX = 100  # transfers that got no answer; the oldest goes
 
 # A call control id: a version, and base64url that only Telnyx can read. In TeXML it is the CallSid.
 _CALL_ID = re.compile(r"(?:v[0-9]{1,2}:)?[A-Za-z0-9_-]{16,200}", re.ASCII)
@@ -36,9 +31,9 @@ _ENDED_CODE = "90018"  # "Call has already ended"
 _STREAM = MappingProxyType(
     {
         "bidirectionalMode": "rtp",  # the default is mp3, and then raw audio of ours is never played
-        "bidirectionalCodec": "PCMU",  # ours; the serializer's SEND_FORMAT
+        "bidirectionalCodec": "PCMU",  # ours
         "bidirectionalSamplingRate": "8000",
-        "codec": "PCMU",  # the caller's, where the leg is G.711 of either law
+        "codec": "PCMU",  # the caller's; Telnyx converts G.711 of either law to the other, and nothing else
         "enableReconnect": "false",  # or Telnyx dials again when *we* close the socket
     }
 )
@@ -46,92 +41,126 @@ _STREAM = MappingProxyType(
 
 # -- answer documents ----------------------------------------------------------
 class TelnyxDocuments:
-    """`interfaces.AnswerDocuments` for Telnyx."""
+    """`interfaces.AnswerDocuments` for Telnyx. `codec` is one of the serializer's SEND_FORMATS."""
 
     name = "telnyx"
-    content_type = CONTENT_TYPE
+    content_type = xml.CONTENT_TYPE
+
+    def __init__(self, codec: str = "PCMU") -> None:
+        rate = "8000" if codec in ("PCMU", "PCMA") else "16000"
+        ours = {"bidirectionalCodec": codec, "bidirectionalSamplingRate": rate, "codec": codec}
+        self._stream = {**_STREAM, **ours}
 
     def incoming(self, form: Mapping[str, str]) -> IncomingCall:
         return twiml.incoming(form, _CALL_ID)
 
     def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
-        return twiml.connect_stream(url, parameters, _STREAM)
+        return twiml.connect_stream(url, parameters, self._stream)
 
     def busy(self) -> bytes:
         return twiml.reject_busy()
 
+    def hang_up(self) -> bytes:
+        return xml.hang_up()
 
-# -- signatures ----------------------------------------------------------------
-def public_key(text: str) -> Ed25519PublicKey:
-    """The account's key as the portal shows it: base64 of 32 bytes. Raises ValueError."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        return Ed25519PublicKey.from_public_bytes(b64decode(text.strip(), validate=True))
-    except ValueError:  # binascii.Error is one too
-        raise ValueError("a Telnyx public key is 32 bytes in base64") from None
-
-
-def verify(keys: Sequence[Ed25519PublicKey], timestamp: str, body: bytes, sent: str, now: float) -> bool:
-    """Whether `sent` (telnyx-signature-ed25519) signs `timestamp` (telnyx-timestamp) and the raw `body`.
-
-    `now` is Unix time. Under any of the keys (two during a rotation). A GET has no body: its signature
-    binds nothing but the time, so it proves little.
-    """
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 16):
-        return False
-    if abs(now - int(timestamp)) > TOLERANCE_SECS:
-        return False
-    try:
-        signature = b64decode(sent, validate=True)
-    except ValueError:
-        return False
-    message = timestamp.encode("ascii") + b"|" + body
-    return any(_signs(key, signature, message) for key in keys)
-
-
-def _signs(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        key.verify(signature, message)
-    except InvalidSignature:
-        return False
-    return True
+    def connect(self, to: str) -> bytes:
+        return xml.document(twiml.dial(to, "Number"))
 
 
 # -- REST ----------------------------------------------------------------------
-class TelnyxControl:
-    """`interfaces.CallControl` by Telnyx's call control API, which rules TeXML calls too."""
+class TelnyxControl(Control):
+    """`interfaces.CallControl` by Telnyx's call control API, which rules TeXML calls too.
 
-    log = Logger()
+    Dialling goes through TeXML, so that the call asks our webhook like any other, and takes the account's and
+    the application's ids besides the key.
+    """
 
     def __init__(
-        self, client: HttpClient, reactor: IReactorTime, api_key: str, base_url: str = API_URL
+        self,
+        client: HttpClient,
+        reactor: IReactorTime,
+        api_key: str,
+        base_url: str = API_URL,
+        *,
+        account_sid: str = "",
+        application_sid: str = "",
     ) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"}
-        self._rest = Rest("telnyx", client, reactor, headers=headers)
-        self._calls_url = f"{base_url.rstrip('/')}/v2/calls"
+        super().__init__(Rest("telnyx", client, reactor, headers={"Authorization": f"Bearer {api_key}"}))
+        root = f"{base_url.rstrip('/')}/v2"
+        self._calls_url = f"{root}/calls"
+        self._dial_url = f"{root}/texml/Accounts/{quote(account_sid, safe='')}/Calls"
+        self._application_sid = application_sid if account_sid else ""
+        can = {Ability.HANG_UP, Ability.TRANSFER, Ability.PRESS_KEYS}
+        self.abilities = frozenset({*can, Ability.DIAL} if self._application_sid else can)
+        self._unsure: dict[tuple[str, str], str] = {}
 
     async def hang_up(self, call_sid: str) -> None:
-        if _CALL_ID.fullmatch(call_sid) is None:
-            raise CarrierError("telnyx", "not a call id of Telnyx's: nothing was sent")
-        url = f"{self._calls_url}/{quote(call_sid, safe='')}/actions/hangup"
-        answer = await self._rest.ask("hang-up", "POST", url, json={})
-        if answer.status == 422 and _already_ended(answer.body):
-            self.log.debug("telnyx: call {call_sid} had ended already", call_sid=call_sid)
-        elif not 200 <= answer.status < 300:
-            raise CarrierError("telnyx", f"hang-up answered {answer.status}", status=answer.status)
+        url = self._action_url(call_sid, "hangup")
+        body = {"command_id": str(uuid5(NAMESPACE_URL, f"hangup {call_sid}"))}
+        await self._rest.order("hang-up", "POST", url, over=_already_ended, json=body)
+
+    async def transfer(self, call_sid: str, to: str, document_url: str) -> None:
+        """Shows the number that the caller dialled.
+
+        Telnyx does a command of one id once: a transfer that got no answer keeps its id, so that a second
+        try does not call anybody twice. One that was answered does not, so that it can be tried again.
+        """
+        url, number = self._action_url(call_sid, "transfer"), self._number(to, sip=True)
+        command_id = self._unsure.pop((call_sid, number), "") or str(uuid4())
+        try:
+            await self._rest.order("transfer", "POST", url, json={"to": number, "command_id": command_id})
+        except CarrierError as error:
+            if not error.status:
+                self._unsure[call_sid, number] = command_id
+            if len(self._unsure) > _UNSURE_MAX:
+                del self._unsure[next(iter(self._unsure))]
+            raise
+
+    async def press_keys(self, call_sid: str, digits: str) -> None:
+        url = self._action_url(call_sid, "send_dtmf")
+        body = {"digits": self._keys(digits), "duration_millis": KEY_MS}
+        await self._rest.order("keys", "POST", url, json=body)
+
+    async def dial(self, order: DialOrder) -> Dialed:
+        """The documented answer has no call id: where there is none, the call cannot be given up by us."""
+        if not self._application_sid:
+            raise self._refusal("dialling takes the account's and the application's ids")
+        body = {
+            "ApplicationSid": self._application_sid,
+            "To": self._number(order.to, sip=True),
+            "From": self._number(order.from_number),
+            "Url": order.answer_url,
+            "UrlMethod": "POST",  # a GET could not be signed
+            "StatusCallback": order.status_url,
+            "StatusCallbackMethod": "POST",
+            "StatusCallbackEvent": "completed",
+            "Timeout": whole_secs(order.ring_secs, 5, 120),
+            "TimeLimit": whole_secs(order.max_call_secs, 30, 14_400),
+        }
+        answer = await self._rest.order("dial", "POST", self._dial_url, json=body)
+        call_id = self._dialed_id(answer)
+        return Dialed(call_id, call_id)
+
+    async def cancel(self, reference: str) -> None:
+        await self.hang_up(reference)
+
+    def _action_url(self, call_sid: str, action: str) -> str:
+        return f"{self._calls_url}/{self._segment(call_sid, _CALL_ID)}/actions/{action}"
+
+    def _dialed_id(self, answer: Answer) -> str:
+        fields = answer.fields()
+        fields = fields["data"] if isinstance(fields.get("data"), dict) else fields
+        found = next(
+            (fields[name] for name in ("call_sid", "sid", "call_control_id") if fields.get(name)), None
+        )
+        if found is None and isinstance(fields.get("status"), str):
+            return ""
+        return self._id_in(answer, found, _CALL_ID)
 
 
-def _already_ended(body: bytes) -> bool:
+def _already_ended(answer: Answer) -> bool:
     """422 has other reasons; which one it is stands in the body, as a string."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+    errors = answer.fields().get("errors")
+    if answer.status != 422 or not isinstance(errors, list):
         return False
-    errors = document.get("errors") if isinstance(document, dict) else None
-    codes = (
-        [error.get("code") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    )
-    return _ENDED_CODE in (str(code) for code in codes)
+    return _ENDED_CODE in [str(error.get("code")) for error in errors if isinstance(error, dict)]

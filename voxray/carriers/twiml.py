@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
-from voxray.carriers.xml import clean, document
+from voxray.carriers.xml import clean, document, is_sip
 from voxray.frames import IncomingCall
 
 _MAX_PARAMETER_CHARS = 500  # Twilio cuts there, or drops the stream
@@ -41,6 +41,18 @@ def reject_busy() -> bytes:
     response = ET.Element("Response")
     ET.SubElement(response, "Reject", reason="busy")
     return document(response)
+
+
+def dial(to: str, noun: str = "") -> ET.Element:
+    """Connects the caller to `to`, a number (within `noun`, if there is one) or a SIP URI.
+
+    With nothing after it, the end of that call is the end of this one.
+    """
+    response = ET.Element("Response")
+    element = ET.SubElement(response, "Dial")
+    within = "Sip" if is_sip(to) else noun
+    (ET.SubElement(element, within) if within else element).text = clean(to)
+    return response
 
 
 def _short(text: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from base64 import b64decode
 from collections.abc import Iterator, Sequence
 
 from voxray.config import names
@@ -39,7 +38,6 @@ def _carrier(settings: Settings) -> None:
         raise ConfigError(f'runner_transport: "{carrier}" is a known name but not built yet; built: {built}')
     if carrier:
         _trust(settings, names.CARRIERS_BUILT if carrier == names.AUTO else (carrier,))
-    _public_key(settings)
 
 
 def _trust(settings: Settings, carriers: Sequence[str]) -> None:
@@ -61,19 +59,6 @@ def _variables(settings: Settings, carriers: Sequence[str]) -> str:
     """The environment variables that would give us a carrier's secret."""
     wanted = (missing_secrets(settings, carrier) for carrier in carriers)
     return " or ".join(" and ".join(names.KEY_ENV[key][0] for key in keys) for keys in wanted if keys)
-
-
-def _public_key(settings: Settings) -> None:
-    """One that cannot be a key would refuse every caller."""
-    given = settings.providers.api_keys.get("telnyx_public_key", "")
-    try:
-        size = len(b64decode(given, validate=True))
-    except ValueError:
-        size = 0
-    if given and size != 32:
-        raise ConfigError(
-            "telnyx_public_key is not a key: copy the base64 text of 44 characters from the portal"
-        )
 
 
 def missing_secrets(settings: Settings, carrier: str) -> tuple[str, ...]:
@@ -172,8 +157,9 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
             "callers will not be heard; write 0 to leave it to the detector"
         )
     language = settings.agent.language
-    if not language.lower().startswith("en") and not any(name in given.values for name in FIXED_PHRASES):
-        phrases = ", ".join(FIXED_PHRASES)
+    fixed = (*FIXED_PHRASES, *(("transfer_apology",) if settings.agent.transfers else ()))
+    if not language.lower().startswith("en") and not any(name in given.values for name in fixed):
+        phrases = ", ".join(fixed)
         yield f"language is {quoted(language, 24)}: {phrases} are in English until you set them"
     yield from _local(settings.providers, given)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from voxray.config.key import Key, Section
 from voxray.config.kinds import Choice, FilePath, Flag, Number, Text, Texts, Whole
+from voxray.config.transfers import Numbers
 
 FALLBACK = "a provider that fails is not replaced"
 
@@ -141,6 +144,15 @@ AGENT = Section(
         Key("apology", Text(), "I'm sorry, I have a technical problem. Please say that again.",
             "said when a provider fails", "agent.apology",
             proof="tests.test_settings_effect_agent.PhraseTests.test_apology"),
+        Key("transfers", Numbers(), MappingProxyType({}),
+            "whom the agent may connect a caller to: names, and numbers such as `+14155550100` or "
+            "`sip:desk@example.com`; in the variable, `sales=+14155550100,desk=sip:desk@example.com`",
+            "agent.transfers",
+            proof="tests.test_settings_effect_agent.TransferTests.test_transfers"),
+        Key("transfer_apology", Text(),
+            "I'm sorry, I can't put you through right now. What else can I do for you?",
+            "said when a transfer is not possible; empty: nothing", "agent.transfer_apology",
+            proof="tests.test_settings_effect_agent.TransferTests.test_transfer_apology"),
         Key("scenario_file", FilePath(), "",
             "what the `local` language model follows; empty: the receptionist", "agent.scenario_file",
             proof="tests.test_settings_effect_agent.PhraseTests.test_scenario_file"),

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from voxray.config.hosts import Address, Host
 from voxray.config.key import Key, Section
-from voxray.config.kinds import Choice, FilePath, Flag, Networks, Number, Secrets, Text, Texts, Whole
+from voxray.config.kinds import (
+    Choice,
+    FilePath,
+    Flag,
+    Networks,
+    Number,
+    Secrets,
+    Text,
+    Texts,
+    Whole,
+    WholeChoice,
+)
 from voxray.config.names import AUTHS, CARRIERS
 
 BIG = 2**31 - 1
+TELNYX_CODECS = ("PCMU", "PCMA", "L16", "OPUS")
+PLIVO_TYPES = ("audio/x-mulaw;rate=8000", "audio/x-l16;rate=8000", "audio/x-l16;rate=16000")
 SESSIONS = "sessions (`/start`) are not built yet"
 
 SERVER = Section(
@@ -112,9 +125,21 @@ CALLS = Section(
             "audio kept queued at the carrier; with Exotel never more than 150",
             "media.pace_lead_ms",
             proof="tests.test_settings_effect_media.PacingTests.test_pace_lead_ms"),
-        Key("l16_byte_order", Choice(("big", "little")), "big",
-            "of the linear PCM that Telnyx sends for some calls; it does not say which",
-            "media.l16_byte_order",
+        Key("telnyx_codec", Choice(TELNYX_CODECS, tuple((codec.lower(), codec) for codec in TELNYX_CODECS)),
+            "PCMU", "what Telnyx is asked for. What we send is in it; the caller comes in it if his leg is "
+            "in it, or Telnyx converts (PCMU and PCMA into each other), else in his leg's own codec",
+            "media.telnyx_codec",
+            proof="tests.test_settings_effect_media.FormatTests.test_telnyx_codec"),
+        Key("plivo_content_type", Choice(PLIVO_TYPES), "audio/x-mulaw;rate=8000",
+            "what Plivo is asked for, both ways", "media.plivo_content_type",
+            proof="tests.test_settings_effect_media.FormatTests.test_plivo_content_type"),
+        Key("exotel_sample_rate", WholeChoice((8000, 16_000, 24_000)), 8000,
+            "what Exotel's dynamic address is answered with, and what a stream has that does not say; in a "
+            "static address write `?sample-rate=` yourself", "media.exotel_sample_rate",
+            proof="tests.test_settings_effect_media.FormatTests.test_exotel_sample_rate"),
+        Key("l16_byte_order", Choice(("", "big", "little")), "",
+            "of the linear PCM that Telnyx and Plivo send and play; neither documents it; empty: big for "
+            "Telnyx, little for Plivo", "media.l16_byte_order",
             proof="tests.test_settings_effect_media.FormatTests.test_l16_byte_order"),
         Key("max_message_bytes", Whole(1_024, 16_777_216), 65_536,
             "largest WebSocket message from a carrier", "media.max_message_bytes",

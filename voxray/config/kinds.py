@@ -142,6 +142,29 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeChoice:
+    """One of a few whole numbers."""
+
+    options: tuple[int, ...]
+
+    @property
+    def word(self) -> str:
+        return " \\| ".join(f"`{option}`" for option in self.options)
+
+    def from_json(self, value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int) or value not in self.options:
+            *others, last = map(str, self.options)
+            raise BadValue(f"{', '.join(others)} or {last}")
+        return value
+
+    def from_env(self, text: str) -> object:
+        try:
+            return self.from_json(int(text.strip()))
+        except ValueError:
+            return self.from_json(None)
+
+
+@dataclass(frozen=True, slots=True)
 class Number:
     """A finite number between two bounds, both allowed; `negative_is_off` reads less than 0 as 0."""
 

@@ -118,6 +118,8 @@ KEY_ENV: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "twilio_auth_token": ("TWILIO_AUTH_TOKEN",),
         "telnyx_api_key": ("TELNYX_API_KEY",),
         "telnyx_public_key": ("TELNYX_PUBLIC_KEY",),
+        "telnyx_account_sid": ("TELNYX_ACCOUNT_SID",),
+        "telnyx_application_sid": ("TELNYX_APPLICATION_SID",),
         "plivo_auth_id": ("PLIVO_AUTH_ID",),
         "plivo_auth_token": ("PLIVO_AUTH_TOKEN",),
         "exotel_account_sid": ("EXOTEL_ACCOUNT_SID",),

@@ -16,6 +16,7 @@ from voxray.config.keys import GROUPS, KEYS, MAPS
 from voxray.config.kinds import FALSE_WORDS, TRUE_WORDS, BadValue, Flag, header_text
 from voxray.config.names import KEY_ALIASES, KEY_ENV, URL_ENV, nearest
 from voxray.config.read import PATH_ENV, quoted
+from voxray.config.transfers import Numbers
 from voxray.errors import ConfigError
 
 COMMENT = "_comment"
@@ -190,7 +191,9 @@ class Reader:
 
 
 def _got(key: Key, value: object) -> str:
-    if key.secret:
+    if key.secret or (
+        isinstance(key.kind, Numbers) and isinstance(value, dict)
+    ):  # its complaints name the place
         return ""
     if isinstance(value, dict | list):
         return f" (got {'an object' if isinstance(value, dict) else 'a list'})"

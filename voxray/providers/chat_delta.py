@@ -1,12 +1,13 @@
-"""Reads a chat completion of the OpenAI dialect, streamed or whole: text, hanging up, errors. Pure.
+"""Reads a chat completion of the OpenAI dialect, streamed or whole: text, function calls, errors. Pure.
 
 Lenient where hosts differ: chunks without choices, content as null, "" or a list of parts, reasoning
-(never spoken), tool calls without index or whole in one chunk, arguments as object, errors in the midst of
-a stream, no `[DONE]`. What is not JSON is skipped and counted.
+(never spoken), tool calls without index, with one index for all or whole in one chunk, arguments as object,
+errors in the midst of a stream, no `[DONE]`. What is not JSON is skipped and counted.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -14,10 +15,33 @@ import orjson
 from voxray.errors import ErrorKind
 from voxray.providers.openai_errors import explain_event
 from voxray.providers.sse import EventReader
+from voxray.providers.tools import MAX_ARGUMENT_CHARS, ToolCall
 
-END_CALL = "end_call"
 MAX_TOOL_CALLS = 32
 _MAX_WHOLE_BYTES = 1 << 20
+_MAX_NAME_CHARS = 64
+
+
+@dataclass(slots=True)
+class _Called:
+    """A function call on its way: the pieces of its arguments are put together, up to a limit."""
+
+    index: object
+    ident: str
+    name: str = ""
+    arguments: str = ""
+
+    def is_meant(self, index: object, ident: str, name: str) -> bool:
+        """Whether a piece with these is of this call. Some hosts give all calls one index, some give none."""
+        if ident and self.ident and ident != self.ident:
+            return False
+        if index is not None:
+            return index == self.index
+        return bool(ident) or not (name and self.name)
+
+    def add(self, arguments: str) -> None:
+        room = MAX_ARGUMENT_CHARS + 1 - len(self.arguments)
+        self.arguments += arguments[:room]
 
 
 class ReplyReader:
@@ -36,13 +60,16 @@ class ReplyReader:
         self._events = EventReader()
         self._whole: list[bytes] | None = [] if whole else None
         self._size = 0
-        self._tools: dict[object, str] = {}
-        self._tool: object = 0
+        self._called: list[_Called] = []
 
     @property
-    def end_call(self) -> bool:
-        """The model called the function that hangs up."""
-        return END_CALL in self._tools.values()
+    def calls(self) -> list[ToolCall]:
+        """The functions the model called so far."""
+        return [
+            ToolCall(each.name, each.arguments if len(each.arguments) <= MAX_ARGUMENT_CHARS else None)
+            for each in self._called
+            if each.name
+        ]
 
     def feed(self, data: bytes) -> str:
         """What `data` adds to the reply; often nothing."""
@@ -105,18 +132,34 @@ class ReplyReader:
         return text
 
     def _tool_call(self, call: object) -> None:
-        """Collects names by index; where there is none, a new id begins a new call. Arguments: unused."""
+        """A function call, or some more of one."""
         if not isinstance(call, dict):
             return
-        index, ident = call.get("index"), call.get("id")
-        if isinstance(index, int):
-            self._tool = index
-        elif isinstance(ident, str) and ident:
-            self._tool = ident
         function = call.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
-        if isinstance(name, str) and name and len(self._tools) < MAX_TOOL_CALLS:
-            self._tools[self._tool] = name
+        function = function if isinstance(function, dict) else {}
+        name, arguments = function.get("name"), function.get("arguments")
+        name = name[:_MAX_NAME_CHARS] if isinstance(name, str) else ""
+        called = self._called_by(call.get("index"), call.get("id"), name)
+        if called is None:
+            return
+        called.name = name or called.name
+        if isinstance(arguments, dict):
+            arguments = orjson.dumps(arguments).decode()
+        if isinstance(arguments, str):
+            called.add(arguments)
+
+    def _called_by(self, index: object, ident: object, name: str) -> _Called | None:
+        """The call that is meant, perhaps a new one; None when there are too many."""
+        index = index if isinstance(index, int) else None
+        ident = ident if isinstance(ident, str) else ""
+        for called in reversed(self._called):
+            if called.is_meant(index, ident, name):
+                called.ident = called.ident or ident
+                return called
+        if len(self._called) >= MAX_TOOL_CALLS:
+            return None
+        self._called.append(_Called(index, ident))
+        return self._called[-1]
 
     def _fail(self, kind: ErrorKind, detail: str) -> None:
         self.failure, self.finished = (kind, detail), True

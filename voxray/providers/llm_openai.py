@@ -1,7 +1,7 @@
 """Chat in the OpenAI dialect, streamed (OpenAI, Groq, servers of one's own).
 
 Source: POST {base}/chat/completions of OpenAI's API description; `voxray.providers.chat_delta` reads the
-chunks. A model may hang up by calling the function `end_call`.
+chunks, and `voxray.providers.tools` has the functions by which a model may hang up, transfer or press keys.
 """
 
 from __future__ import annotations
@@ -12,29 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from twisted.logger import Logger
 
 from voxray.errors import ErrorKind, ProviderError
-from voxray.frames import CallInfo, EndCall, Message, ReplyEvent, TextDelta
+from voxray.frames import CallInfo, Message, ReplyEvent, TextDelta
 from voxray.http import HttpClient
 from voxray.httpstream import HttpStream
-from voxray.providers.chat_delta import END_CALL, ReplyReader
+from voxray.providers.chat_delta import ReplyReader
 from voxray.providers.openai_api import Host, media_type
+from voxray.providers.tools import Orders, offered, orders
 
 DEFAULT_MODELS = {"openai": "gpt-4.1-mini", "groq": "openai/gpt-oss-120b"}
 MAX_REPLY_TOKENS = 1024  # also what a model that reasons may spend on reasoning
 MAX_REPLY_CHARS = 8_000  # about ten minutes of speech: a model that goes on has lost the thread
-
-_END_CALL_TOOL = {
-    "type": "function",
-    "function": {
-        "name": END_CALL,
-        "description": (
-            "Hangs up the phone. Call it only when the conversation is over, "
-            "and say goodbye in the same reply, before it."
-        ),
-        "parameters": {"type": "object", "properties": {}},
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +61,23 @@ def reasoning_effort(model: str) -> str:
 
 
 def request_body(
-    model: str, messages: Sequence[Message], dialect: Dialect, *, end_call_tool: bool, max_tokens: int
+    model: str, messages: Sequence[Message], dialect: Dialect, *, tools: Sequence[Any], max_tokens: int
 ) -> bytes:
     """The request as JSON. System prompt and tools come first and unchanged: vendors cache that prefix."""
     body: dict[str, Any] = {"model": model, "stream": True, dialect.max_tokens_field: max_tokens}
     body |= dialect.extra
     if effort := reasoning_effort(model):
         body["reasoning_effort"] = effort
-    if end_call_tool:
-        body["tools"] = [_END_CALL_TOOL]
+    if tools:
+        body["tools"] = tools
     body["messages"] = [{"role": m.role, "content": m.text} for m in messages]
     return orjson.dumps(body)
 
 
 class OpenAIChat:
     """The agent's mind, at a vendor."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -94,14 +86,16 @@ class OpenAIChat:
         *,
         model: str = "",
         end_call_tool: bool = True,
+        transfers: Sequence[str] = (),
         max_tokens: int = MAX_REPLY_TOKENS,
     ) -> None:
+        """`transfers` are the names a caller may be connected to."""
         self.name = host.name
         self.model = model or DEFAULT_MODELS.get(host.name, "default")
         self._http = http
         self._host = host
         self._dialect = DIALECTS.get(host.name, Dialect())
-        self._end_call_tool = end_call_tool
+        self._end_call_tool, self._transfers = end_call_tool, transfers
         self._max_tokens = max_tokens
 
     async def start(self) -> None:
@@ -114,12 +108,9 @@ class OpenAIChat:
         """The connections are the HTTP client's."""
 
     async def reply(self, messages: Sequence[Message], call: CallInfo) -> AsyncGenerator[ReplyEvent, None]:
+        tools = offered(call, self._transfers, end_call=self._end_call_tool)
         body = request_body(
-            self.model,
-            messages,
-            self._dialect,
-            end_call_tool=self._end_call_tool,
-            max_tokens=self._max_tokens,
+            self.model, messages, self._dialect, tools=[*tools.values()], max_tokens=self._max_tokens
         )
         stream = await self._http.open(self._host.post("/chat/completions", body, "application/json"))
         with closing(stream):
@@ -130,10 +121,14 @@ class OpenAIChat:
                     yield TextDelta(text)
                 if not data:
                     break
-            self._check(reply, stream)
+            wanted = orders(reply.calls, tools)
+            self._check(reply, wanted, stream)
             stream.release()  # what follows is of no interest, but the connection is
-        if reply.end_call:
-            yield EndCall()
+        if wanted.ignored:
+            text = "call {call_id}: {count} function calls of the model's make no sense; ignored"
+            self.log.warn(text, call_id=call.call_id, count=wanted.ignored)
+        for event in wanted.events:
+            yield event
 
     def _reader(self, stream: HttpStream) -> ReplyReader:
         kind = media_type(stream.headers)
@@ -141,12 +136,12 @@ class OpenAIChat:
             raise self._host.bad_answer("a web page instead of a reply")
         return ReplyReader(MAX_REPLY_CHARS, whole=kind == "application/json")
 
-    def _check(self, reply: ReplyReader, stream: HttpStream) -> None:
+    def _check(self, reply: ReplyReader, wanted: Orders, stream: HttpStream) -> None:
         """Raises for a reply that cannot be taken for a whole one."""
         if reply.failure is not None:
             raise ProviderError(self.name, *reply.failure, status=stream.status)
         if not reply.finished and not stream.complete:
             raise ProviderError(self.name, ErrorKind.TRANSPORT, "the reply was cut off")
-        if not reply.chars and not reply.end_call:
+        if not reply.chars and not wanted.events:
             why = f"finish reason {reply.reason}" if reply.reason else f"{reply.skipped} unreadable events"
             raise self._host.bad_answer(f"an empty reply ({why})")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from voxray.frames import CallInfo, EndCall, Message, ReplyEvent, TextDelta
+from voxray.frames import CallInfo, EndCall, Message, PressKeys, ReplyEvent, TextDelta, Transfer
 from voxray.providers import scenario
 from voxray.providers.receptionist import reply
 
@@ -21,11 +21,17 @@ class ReceptionistModel:
 
     name = "local"
 
-    def __init__(self, clock: IReactorTime, scenario_file: str = "", token_secs: float = TOKEN_SECS) -> None:
-        """Reads the scenario. Raises ConfigError."""
+    def __init__(
+        self,
+        clock: IReactorTime,
+        scenario_file: str = "",
+        token_secs: float = TOKEN_SECS,
+        transfers: Collection[str] = (),
+    ) -> None:
+        """Reads the scenario, whose facts may transfer to the names in `transfers`. Raises ConfigError."""
         self._clock = clock
         self._token_secs = token_secs
-        self._scenario = scenario.load(scenario_file)
+        self._scenario = scenario.load(scenario_file, transfers)
         self.model = Path(scenario_file).stem if scenario_file else "receptionist"
 
     async def start(self) -> None:
@@ -44,5 +50,9 @@ class ReceptionistModel:
             if index and self._token_secs:
                 await deferLater(self._clock, self._token_secs)
             yield TextDelta(token)
-        if answer.end_call:
+        if answer.press:
+            yield PressKeys(answer.press)
+        if answer.transfer:
+            yield Transfer(answer.transfer)
+        elif answer.end_call:
             yield EndCall()

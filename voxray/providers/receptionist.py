@@ -20,10 +20,12 @@ DAY, TIME, NAME, CONFIRM, MORE, CHANGE = "day", "time", "name", "confirm", "more
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to say, and whether to hang up once it was heard."""
+    """What to say, and what to do once it was heard: hang up, transfer to a name, or press keys."""
 
     text: str
     end_call: bool = False
+    transfer: str = ""
+    press: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ class Receptionist:
 
     def _answer(self, state: State, fact: Fact) -> tuple[State, Reply]:
         answer = self._scenario.fill(fact.answer, **self._values(state))
+        if fact.transfer or fact.press:  # no question after it: somebody else will answer
+            return state, Reply(answer, transfer=fact.transfer, press=fact.press)
         if not (state.booking and state.awaiting):
             state = replace(state, awaiting=MORE)
         return state, Reply(f"{answer} {self._question(state)}".strip())

@@ -7,7 +7,7 @@ that names the file, the place and what to write instead.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -16,6 +16,7 @@ from string import Formatter
 from typing import Any
 
 from voxray.errors import ConfigError
+from voxray.frames import MAX_KEYS, keys_of
 
 SHIPPED = "scenario-receptionist.json"
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "today", "tomorrow")
@@ -24,11 +25,13 @@ PLACEHOLDERS = frozenset({"agent", "business", "day", "time", "name", "said", "q
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A question the agent can answer."""
+    """A question the agent can answer, and what it then does."""
 
     id: str
     words: tuple[str, ...]
     answer: str
+    transfer: str = ""  # a name of the configuration's `transfers`
+    press: str = ""  # keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,14 @@ class Scenario:
         return " ".join(text.format_map(dict.fromkeys(PLACEHOLDERS, "") | known).split())
 
 
-def load(path: str = "") -> Scenario:
-    """The scenario in a file; the shipped one when `path` is empty. Raises ConfigError."""
+def load(path: str = "", transfers: Collection[str] = ()) -> Scenario:
+    """The scenario in a file; the shipped one when `path` is empty. Raises ConfigError.
+
+    `transfers` are the names that its facts may transfer to.
+    """
     shipped = json.loads((files("voxray") / "data" / SHIPPED).read_text("utf-8"))
     if not path:
-        return parse(shipped, shipped, SHIPPED)
+        return parse(shipped, shipped, SHIPPED, transfers)
     try:
         own = json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
@@ -66,10 +72,10 @@ def load(path: str = "") -> Scenario:
         raise ConfigError(f"scenario_file: {path} is not UTF-8") from error
     except json.JSONDecodeError as error:
         raise ConfigError(f"scenario_file: {path}, line {error.lineno}: {error.msg}") from error
-    return parse(own, shipped, path)
+    return parse(own, shipped, path, transfers)
 
 
-def parse(own: Any, shipped: Mapping[str, Any], where: str) -> Scenario:
+def parse(own: Any, shipped: Mapping[str, Any], where: str, transfers: Collection[str] = ()) -> Scenario:
     """Checks `own`; what it leaves out comes from `shipped`. Raises ConfigError."""
     top = _table(own, shipped, where)
     if "business" not in own:
@@ -86,7 +92,7 @@ def parse(own: Any, shipped: Mapping[str, Any], where: str) -> Scenario:
         days=_days(appointment["days"], f"{where}: appointment.days"),
         opens=opens,
         closes=closes,
-        facts=_facts(top["facts"], where),
+        facts=_facts(top["facts"], where, transfers),
         lines={key: _line(value, f"{where}: lines.{key}") for key, value in lines.items()},
     )
 
@@ -164,16 +170,37 @@ def _hour(value: Any, where: str) -> int:
     return value
 
 
-_FACT = {"id": "", "words": [], "answer": ""}
+_FACT = {"id": "", "words": [], "answer": "", "transfer": "", "press": ""}
 
 
-def _facts(value: Any, where: str) -> tuple[Fact, ...]:
+def _facts(value: Any, where: str, transfers: Collection[str]) -> tuple[Fact, ...]:
     def fact(each: Any, place: str) -> Fact:
         table = _table(each, _FACT, place)
         return Fact(
             _text(table["id"], f"{place}.id"),
             _words(table["words"], f"{place}.words"),
             _line(table["answer"], f"{place}.answer"),
+            _transfer(table["transfer"], f"{place}.transfer", transfers),
+            _press(table["press"], f"{place}.press"),
         )
 
     return _list(value, f"{where}: facts", fact)
+
+
+def _transfer(value: Any, where: str, transfers: Collection[str]) -> str:
+    if value == "":
+        return ""
+    name = " ".join(_text(value, where).split())
+    if name not in transfers:
+        known = ", ".join(transfers) or "none"
+        raise ConfigError(f"{where}: {name!r} is not a name in the configuration's transfers; known: {known}")
+    return name
+
+
+def _press(value: Any, where: str) -> str:
+    if value == "":
+        return ""
+    keys = keys_of(_text(value, where))
+    if not keys:
+        raise ConfigError(f"{where}: 1 to {MAX_KEYS} of 0-9, *, #, A-D and w (half a second) are wanted")
+    return keys

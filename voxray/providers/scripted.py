@@ -17,7 +17,6 @@ from voxray.audio.codec import codec_for
 from voxray.frames import (
     CallInfo,
     Encoding,
-    EndCall,
     MediaFormat,
     Message,
     ReplyEvent,
@@ -87,13 +86,13 @@ class ScriptedTranscriber(_Scripted):
 class ScriptedChat(_Scripted):
     """Replies from a list, a word at a time, the last one again and again.
 
-    A reply is text, or text and an EndCall. Without replies it repeats the caller.
+    A reply is text, or pieces of text and other events. Without replies it repeats the caller.
     """
 
     def __init__(
         self,
         clock: Clock,
-        replies: Sequence[str | Sequence[str | EndCall]] = (),
+        replies: Sequence[str | Sequence[str | ReplyEvent]] = (),
         *,
         first_token_secs: float = 0.2,
         token_secs: float = 0.01,
@@ -109,7 +108,7 @@ class ScriptedChat(_Scripted):
         reply = self._next(messages)
         pause = self._first_token_secs
         for part in [reply] if isinstance(reply, str) else reply:
-            if isinstance(part, EndCall):
+            if not isinstance(part, str):
                 yield part
                 continue
             for token in tokens_of(part):
@@ -117,7 +116,7 @@ class ScriptedChat(_Scripted):
                 pause = self._token_secs
                 yield TextDelta(token)
 
-    def _next(self, messages: Sequence[Message]) -> str | Sequence[str | EndCall]:
+    def _next(self, messages: Sequence[Message]) -> str | Sequence[str | ReplyEvent]:
         if not self._replies:
             said = next((m.text for m in reversed(messages) if m.role == "user"), "nothing")
             return f"You said: {said}."

@@ -7,6 +7,7 @@ A stranger's bytes meet this code first. Everything here gives a value or raises
 from __future__ import annotations
 
 import re
+from array import array
 from binascii import a2b_base64
 from collections.abc import Mapping
 from typing import Any
@@ -97,6 +98,13 @@ def milliseconds(value: object) -> int | None:
     return None
 
 
+def swapped(payload: bytes) -> bytes:
+    """16 bit samples in the other byte order; whole ones."""
+    samples = array("H", payload)
+    samples.byteswap()
+    return samples.tobytes()
+
+
 def mark_of(mark: object) -> Mark:
     name = mark.get("name") if isinstance(mark, dict) else None
     if type(name) is not str or len(name) > _MAX_MARK_CHARS:
@@ -143,13 +151,16 @@ def _numbers(start: Mapping[str, Any]) -> dict[str, str]:
 
 
 def first_of(mapping: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    return next((mapping[name] for name in names if name in mapping), None)
+    """What stands under the first of the names; null is as good as absent."""
+    return next((mapping[name] for name in names if mapping.get(name) is not None), None)
 
 
 def text_of(value: object) -> str:
     """A string, or a number as its digits; anything else is nothing."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 8000.0
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 

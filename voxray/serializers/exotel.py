@@ -5,8 +5,9 @@ voice-streaming, whose samples differ from the pages. Traps:
 
 - The audio is linear PCM, 16 bit little-endian, not u-law: `media_format.encoding` is "base64" in most calls
   and names the transport. Only an encoding that says mulaw, ulaw or pcmu is u-law (the Legs API).
-- The rate is what `media_format` says, else 8000. The `?sample-rate=` of the socket's URL is not seen here:
-  a stream that was asked for at another rate, and whose `start` does not say so, would be misread.
+- The rate is what `media_format` says, else what the socket's URL asked for, else 8000.
+- Exotel's own pages differ about u-law. Where a stream's own clock says that a byte is a sample, that is
+  complained of, once; it is read as PCM all the same.
 - Keys are snake_case, on some paths camelCase; the id goes back under the name it came by.
 - Numbers are strings in some calls and numbers in others. There is no `track`.
 """
@@ -19,7 +20,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from voxray.errors import BadMessage
-from voxray.frames import Connected, Encoding, Frame, Ignored, MediaFormat, StreamStarted, StreamStopped
+from voxray.frames import (
+    Audio,
+    Connected,
+    Encoding,
+    Frame,
+    Ignored,
+    MediaFormat,
+    StreamStarted,
+    StreamStopped,
+)
 from voxray.serializers.common import (
     MEDIA_FORMAT,
     audio_of,
@@ -35,18 +45,33 @@ from voxray.serializers.common import (
 from voxray.serializers.strictjson import dumps
 
 RATES_HZ = (8_000, 16_000, 24_000)
+_RATE_ASKED = ("sample-rate", "sample_rate")  # in the URL; the second once, in the developers' guide
 _ULAW = ("mulaw", "ulaw", "pcmu")
 _RATE_IN_NAME = re.compile(r"rate=([0-9]{1,6})", re.ASCII)  # audio/L16;rate=16000
 _WHOLE = re.compile(r"([0-9]{1,6})(?:\.0)?", re.ASCII)
 _STOP_REASONS = ("callended", "stopped")
+_ULAW_LIKE = 10
+"""So many messages in a row whose length fits their clock as u-law alone: a second of audio."""
+
+
+def asked_rate(query: Mapping[str, str], usual_hz: int = 8_000) -> int:
+    """The rate that the socket's URL asked for, where it is one of Exotel's."""
+    asked = str(first_of(query, _RATE_ASKED))
+    return next((rate for rate in RATES_HZ if str(rate) == asked), usual_hz)
 
 
 class ExotelSerializer:
-    """`interfaces.Serializer` for Exotel. Id and spelling are learnt from the first `start`."""
+    """`interfaces.Serializer` for Exotel. Id and spelling are learnt from the first `start`.
 
-    def __init__(self) -> None:
+    `rate_hz` is what holds where `start` says nothing.
+    """
+
+    def __init__(self, *, rate_hz: int = 8_000) -> None:
+        self._rate_hz = rate_hz
         self._media_head = self._mark_head = self._clear = b""
         self._bytes_per_ms = 0
+        self._clock_ms: int | None = None
+        self._ulaw_like = -1  # not to be looked for (any more)
         self._sent = 0  # messages of audio
         self._sent_bytes = 0
 
@@ -55,8 +80,23 @@ class ExotelSerializer:
         document = document_of(message)
         event = event_of(document)
         if event == "media":
-            return audio_of(document.get("media"))
+            audio = audio_of(document.get("media"))
+            if self._ulaw_like >= 0 and isinstance(audio, Audio) and self._looks_like_ulaw(audio):
+                return Ignored("looks_like_ulaw", complaint=True)  # in its place: noise is no loss
+            return audio
         return self._rarer(event, document)
+
+    def _looks_like_ulaw(self, audio: Audio) -> bool:
+        """At 8 kHz, 800 bytes for each 100 ms of the carrier's clock, for a second: True, once a call."""
+        before_ms, self._clock_ms = self._clock_ms, audio.timestamp_ms
+        if before_ms is None or audio.timestamp_ms is None:
+            return False
+        fits = len(audio.payload) == (audio.timestamp_ms - before_ms) * 8
+        self._ulaw_like = self._ulaw_like + 1 if fits else 0
+        if self._ulaw_like < _ULAW_LIKE:
+            return False
+        self._ulaw_like = -1
+        return True
 
     def _rarer(self, event: str, document: dict[str, Any]) -> Frame:
         if event == "mark":
@@ -77,7 +117,7 @@ class ExotelSerializer:
 
     def _start(self, document: Mapping[str, Any]) -> StreamStarted:
         start = start_of(document)
-        frame = started(document, _media_format(first_of(start, MEDIA_FORMAT)))
+        frame = started(document, _media_format(first_of(start, MEDIA_FORMAT), self._rate_hz))
         self._learn(frame, _camel(document, start))
         return frame
 
@@ -90,6 +130,7 @@ class ExotelSerializer:
         self._mark_head = b'{"event":"mark","%b":%b,"mark":{"name":' % (key, sid)
         self._clear = b'{"event":"clear","%b":%b}' % (key, sid)
         self._bytes_per_ms = frame.media_format.bytes_per_ms
+        self._ulaw_like = 0 if self._bytes_per_ms == 16 else -1  # L16 at 8 kHz
 
     # -- to Exotel -------------------------------------------------------------
     def media(self, payload: bytes) -> bytes:
@@ -129,8 +170,8 @@ def _stop_reason(stop: object) -> str:
     return reason if isinstance(reason, str) and reason in _STOP_REASONS else "stop"
 
 
-def _media_format(described: object) -> MediaFormat:
-    """Linear PCM at 8 kHz unless told otherwise. Raises BadMessage for a rate that is none of Exotel's."""
+def _media_format(described: object, usual_hz: int) -> MediaFormat:
+    """Linear PCM at `usual_hz` unless told otherwise. BadMessage for a rate that is none of Exotel's."""
     if isinstance(described, str):  # the beta guide's spelling: the encoding alone
         described = {"encoding": described}
     if not isinstance(described, dict):
@@ -140,7 +181,7 @@ def _media_format(described: object) -> MediaFormat:
     rate = text_of(first_of(described, ("sample_rate", "sampleRate")))
     if not rate and (named := _RATE_IN_NAME.search(name)):
         rate = named[1]
-    whole = _WHOLE.fullmatch(rate or "8000")
+    whole = _WHOLE.fullmatch(rate or str(usual_hz))
     if whole is None or int(whole[1]) not in RATES_HZ:
         raise BadMessage("unsupported_media", "Exotel's rates are 8000, 16000 and 24000 Hz")
     return MediaFormat(encoding, int(whole[1]))

@@ -4,6 +4,9 @@ Sources: Plivo, "Audio streaming: messages"; its stream SDKs for Python, Node an
 message: there is no `connected`. Sequence numbers are JSON numbers and timestamps strings; neither is used
 but as a clock. A checkpoint that `clearAudio` dropped never comes back, and the first one of a call
 sometimes does not either: no caller of `mark` may wait for its echo.
+
+Plivo does not document the byte order of L16; its SDKs' examples hand the bytes on as little-endian, and so
+has everything behind this. Where it turns out otherwise, samples are turned round here, both ways.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from voxray.audio.codec import OddByteCarry
 from voxray.errors import BadMessage
-from voxray.frames import ULAW_8K, Connected, Encoding, Frame, Ignored, MediaFormat, StreamStopped
+from voxray.frames import ULAW_8K, Audio, Connected, Encoding, Frame, Ignored, MediaFormat, StreamStopped
 from voxray.serializers.common import (
     MEDIA_FORMAT,
     audio_of,
@@ -26,12 +30,12 @@ from voxray.serializers.common import (
     parameters_of,
     start_of,
     started,
+    swapped,
     text_of,
 )
 from voxray.serializers.strictjson import dumps, loads
 
-# The three that Plivo has. It does not document the byte order of L16; its SDKs' examples hand the bytes on
-# as little-endian.
+# The three that Plivo has.
 CONTENT_TYPES = {
     ULAW_8K: "audio/x-mulaw",
     MediaFormat(Encoding.L16, 8000): "audio/x-l16",
@@ -43,18 +47,32 @@ _MAX_HEADERS_CHARS = 4096  # Plivo's own limit is 512 bytes
 
 
 class PlivoSerializer:
-    """`interfaces.Serializer` for Plivo. The stream's id and codec are learnt from the first `start`."""
+    """`interfaces.Serializer` for Plivo. The stream's id and codec are learnt from the first `start`.
 
-    def __init__(self) -> None:
+    `content_type` is what our answer document asked for: what holds where `start` says nothing.
+    """
+
+    def __init__(
+        self, *, content_type: str = "audio/x-mulaw;rate=8000", l16_big_endian: bool = False
+    ) -> None:
         self._media_head = self._mark_head = self._clear = b""
+        self._asked = _media_format({"encoding": content_type})
+        self._l16_big_endian = l16_big_endian
+        self._turn = False  # what comes and goes is L16 in the other byte order
+        self._carry = OddByteCarry()
 
     # -- from Plivo ------------------------------------------------------------
     def decode(self, message: bytes) -> Frame:
         document = document_of(message)
         event = event_of(document)
         if event == "media":
-            return audio_of(document.get("media"))
+            audio = audio_of(document.get("media"))
+            return self._turned(audio) if self._turn and isinstance(audio, Audio) else audio
         return self._rarer(event, document)
+
+    def _turned(self, audio: Audio) -> Frame:
+        whole = self._carry.feed(audio.payload)
+        return replace(audio, payload=swapped(whole)) if whole else Ignored("empty_media")
 
     def _rarer(self, event: str, document: dict[str, Any]) -> Frame:
         if event in ("playedStream", "played"):  # the second in an older FAQ
@@ -70,7 +88,8 @@ class PlivoSerializer:
         return Ignored("cleared" if event == "clearedAudio" else "unknown_event")
 
     def _start(self, document: dict[str, Any]) -> Frame:
-        wire = _media_format(first_of(start_of(document), MEDIA_FORMAT))
+        described = first_of(start_of(document), MEDIA_FORMAT)
+        wire = self._asked if described is None else _media_format(described)
         frame = started(document, wire)
         headers = first_of(document, _EXTRA_HEADERS)
         frame = replace(frame, parameters={**frame.parameters, **extra_headers(headers)})
@@ -81,6 +100,7 @@ class PlivoSerializer:
         """Builds the templates of what we send; a second `start` does not change them."""
         if self._clear:
             return
+        self._turn = self._l16_big_endian and wire.encoding is Encoding.L16
         sid, content_type = dumps(stream_sid), dumps(CONTENT_TYPES[wire])
         self._media_head = b'{"event":"playAudio","media":{"contentType":%b,"sampleRate":%d,"payload":"' % (
             content_type,
@@ -91,6 +111,8 @@ class PlivoSerializer:
 
     # -- to Plivo --------------------------------------------------------------
     def media(self, payload: bytes) -> bytes:
+        if self._turn:
+            payload = swapped(payload)
         return self._media_head + b2a_base64(payload, newline=False) + b'"}}'
 
     def mark(self, name: str) -> bytes:
@@ -104,12 +126,10 @@ class PlivoSerializer:
 
 
 def _media_format(described: object) -> MediaFormat:
-    """One of Plivo's three. Absent means what our answer document asks for; any other codec is refused.
+    """One of Plivo's three; any other codec is refused.
 
     Sample values are bare types; one with the document's `;rate=8000` is understood too.
     """
-    if described is None:
-        return ULAW_8K
     if not isinstance(described, dict) or text_of(described.get("channels", 1)) != "1":
         raise BadMessage("unsupported_media")
     content_type, _, suffix = text_of(described.get("encoding")).lower().partition(";")

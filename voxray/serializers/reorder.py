@@ -27,6 +27,11 @@ class Reorder(Generic[T]):
         self._waiting: dict[int, T] = {}
         self._late_in_a_row = 0
 
+    @property
+    def due(self) -> int:
+        """The number to go out next; those it has passed over are given up."""
+        return self._next or 0
+
     def feed(self, number: int, item: T) -> list[T] | None:
         """What can go out now, in order; perhaps nothing yet. None: too late, or a duplicate."""
         if number == self._next and not self._waiting:  # nearly always

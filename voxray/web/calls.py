@@ -30,8 +30,11 @@ _MAX_REPLAYS = 1_000
 class LiveCall(Protocol):
     """The part of `call.Call` used here."""
 
-    info: CallInfo
-    started_at: float
+    @property
+    def info(self) -> CallInfo: ...
+
+    @property
+    def started_at(self) -> float: ...
 
     def end_now(self, reason: str) -> None: ...
 

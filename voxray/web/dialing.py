@@ -154,8 +154,12 @@ class Dialer:
         """It is over."""
         self._dials.ended(info.call_id, reason)
 
-    def stop(self) -> None:
-        """The daemon ends."""
+    # -- the service -----------------------------------------------------------
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def stop(self) -> None:
+        """The daemon ends: nothing is watched any more."""
         for dial_id in tuple(self._timers):
             self._stop_timer(dial_id)
 

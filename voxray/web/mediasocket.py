@@ -179,6 +179,8 @@ class MediaProtocol(FastTextProtocol):
         opened = self._guest.open(started, self._outbound)
         if not isinstance(opened, Declined):
             self._call = opened
+            for message in self._guest.held():
+                self._heard(self._serializer.decode(message))
         elif opened.full:
             self.end(TRY_LATER, "refused", "no room for this call")
         else:

@@ -6,15 +6,17 @@ sockets here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from twisted.logger import Logger
 
 from voxray.call.expected import Welcome
-from voxray.frames import StreamStarted
+from voxray.errors import BadMessage
+from voxray.frames import Frame, Ignored, StreamStarted
 from voxray.interfaces import CallPort, Declined, MediaSink, Serializer
+from voxray.serializers.sniff import Sniffer
 from voxray.web.hosts import MEDIA_PATH, public_host
 from voxray.web.requests import fields, signed_request
 from voxray.web.trust import TOKEN_PARAMETER, Doorkeeper, Refused, Ticket, Trunk
@@ -23,14 +25,69 @@ OpenWelcome = Callable[[StreamStarted, MediaSink, Welcome], CallPort | None]
 
 
 class Guest:
-    """One upgrade that was let in: `web.mediasocket.Guest`."""
+    """One upgrade that was let in: `interfaces.Guest`."""
 
     def __init__(self, reception: Reception, ticket: Ticket, trunk: Trunk) -> None:
         self._reception, self._ticket, self._trunk = reception, ticket, trunk
-        self.serializer: Serializer = trunk.serializer(fields(ticket.request.url.partition("?")[2].encode()))
+        self.serializer: Serializer = trunk.serializer(_query(ticket))
 
     def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined:
         return self._reception.open(self._ticket, self._trunk, started, sink)
+
+    def held(self) -> Sequence[bytes]:
+        return ()
+
+
+class UnknownGuest:
+    """One whose carrier its own messages have to tell: a `Guest`, and the serializer of it until then."""
+
+    def __init__(self, reception: Reception, ticket: Ticket, trunks: Mapping[str, Trunk]) -> None:
+        self._reception, self._ticket, self._trunks = reception, ticket, trunks
+        self._sniffer = Sniffer()
+        self._trunk: Trunk | None = None
+        self._inner: Serializer | None = None
+        self.serializer: Serializer = self
+
+    def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined:
+        assert self._trunk is not None  # `decode` gave the `start`
+        return self._reception.open(self._ticket, self._trunk, started, sink)
+
+    def held(self) -> Sequence[bytes]:
+        return self._sniffer.held[:-1]  # the last is the `start` itself
+
+    # -- Serializer ------------------------------------------------------------
+    def decode(self, message: bytes) -> Frame:
+        if self._inner is not None:
+            return self._inner.decode(message)
+        told = self._sniffer.feed(message)
+        if told is None:
+            return Ignored("carrier_unknown")
+        self._trunk = self._trunks.get(told[0])
+        if self._trunk is None:
+            raise BadMessage("bad_start", "of a carrier that is not in service")
+        self._inner = self._trunk.serializer(_query(self._ticket))
+        return self._inner.decode(message)
+
+    def media(self, payload: bytes) -> bytes:
+        return self._known.media(payload)
+
+    def mark(self, name: str) -> bytes:
+        return self._known.mark(name)
+
+    def clear(self) -> bytes:
+        return self._known.clear()
+
+    def keys(self, digits: str) -> bytes | None:
+        return self._known.keys(digits)
+
+    @property
+    def _known(self) -> Serializer:
+        assert self._inner is not None  # nothing is sent before `start`
+        return self._inner
+
+
+def _query(ticket: Ticket) -> dict[str, str]:
+    return fields(ticket.request.url.partition("?")[2].encode("latin-1"))
 
 
 class Reception:
@@ -41,15 +98,16 @@ class Reception:
     def __init__(
         self,
         doorkeeper: Doorkeeper,
+        trunks: Mapping[str, Trunk],
         proxy_host: str,
         open_call: OpenWelcome,
         refused: Callable[[str, str], None],
     ) -> None:
         """`refused(where, reason)` counts; the labels are bounded."""
-        self._doorkeeper, self._proxy_host = doorkeeper, proxy_host
+        self._doorkeeper, self._trunks, self._proxy_host = doorkeeper, trunks, proxy_host
         self._open_call, self._refused = open_call, refused
 
-    def admit(self, request: Any) -> Guest | Refused:
+    def admit(self, request: Any) -> Guest | UnknownGuest | Refused:
         """An upgrade request."""
         host = public_host(self._proxy_host, request.requestHeaders.getRawHeaders(b"host", [])) or ""
         path, _, _ = request.uri.decode("latin-1").partition("?")
@@ -58,7 +116,8 @@ class Reception:
         if isinstance(ticket, Refused):
             self._refused("upgrade", ticket.reason)
             return ticket
-        assert ticket.trunk is not None
+        if ticket.trunk is None:
+            return UnknownGuest(self, ticket, self._trunks)
         return Guest(self, ticket, ticket.trunk)
 
     def open(
