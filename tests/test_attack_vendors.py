@@ -17,7 +17,8 @@ from tests.fakes import RecordingSink
 from tests.test_call_call import QUIET, TONE, Loudness, make_settings
 from tests.vendor import CLOSE, END, HANG, RESET, Connection, Request, Step, Vendor, answer, chunk, head
 from voxray.audio.tones import sine
-from voxray.call.call import Call, Exchange
+from voxray.call.call import Call
+from voxray.call.exchange import Exchange
 from voxray.call.expected import Welcome
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook

@@ -19,8 +19,9 @@ from tests.fakes import FakeControl, FakeModel, FakeSynthesizer, FakeTranscriber
 from voxray.audio.codec import codec_for
 from voxray.audio.g711 import linear_to_ulaw, ulaw_to_linear
 from voxray.audio.resample import resampled
-from voxray.call.call import Call, Exchange
+from voxray.call.call import Call
 from voxray.call.ending import PLAY_OUT_MAX_SECS, STOP_AFTER_HANGUP_SECS
+from voxray.call.exchange import Exchange
 from voxray.call.expected import Expected, Welcome
 from voxray.call.limits import GOODBYE_GRACE_SECS
 from voxray.call.metronome import Metronome

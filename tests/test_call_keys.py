@@ -172,6 +172,13 @@ class OrderTests(KeysTestCase):
             samples = codec_for(ULAW_8K).to_float(said[tones]).astype(float)
             self.assertEqual([key for key, _, _ in keys_heard(samples, 8000)], ["5"])
 
+    def test_the_tail_of_what_was_said(self) -> None:
+        """Less than a packet of it is left over: it is sent, and waited for, like the rest."""
+        wire = MediaFormat(Encoding.L16, 16_000)
+        line, call, sink = self.begin(keys("One moment", PressKeys("5")), wire=wire, on_wire=True)
+        self.asked(line, call)
+        self.assertIn(("keys", "5"), sink.sent)
+
     def test_the_turns_times(self) -> None:
         """Keys in the middle are no second beginning of the reply."""
         line, call, _ = self.begin(keys("One.", PressKeys("5"), "Two."))

@@ -96,6 +96,7 @@ class TransferTests(TransferTestCase):
         call.finish("agent")
         line.silence(call, 5.0)
         self.assertEqual((len(sink.sent), line.stt.asked, len(line.llm.asked)), (sent, [], 1))
+        self.assertFalse(call._ear._memory)
         self.assertIsNone(sink.closed)
         call.receive(StreamStopped())
         self.ended(line, "transferred")

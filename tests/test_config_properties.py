@@ -26,6 +26,7 @@ from voxray.config.kinds import (
     Whole,
     WholeChoice,
 )
+from voxray.config.transfers import Numbers
 from voxray.errors import ConfigError
 
 JSON_VALUES = st.recursive(
@@ -63,6 +64,8 @@ def env_texts(key: Key) -> st.SearchStrategy[tuple[str, object]]:
         return st.sampled_from([(h, h) for h in ("localhost", "bot.example.com", "10.0.0.1", "::1")])
     if isinstance(kind, Address):
         return st.just(("127.0.0.1:9100", "127.0.0.1:9100"))
+    if isinstance(kind, Numbers):
+        return st.just(("a=+14155550100, b c=sip:x@h", {"a": "+14155550100", "b c": "sip:x@h"}))
     if isinstance(kind, FilePath):
         return st.just((os.path.abspath(__file__), os.path.abspath(__file__)))
     if key.name.endswith("provider"):

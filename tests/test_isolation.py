@@ -31,7 +31,8 @@ from tests.test_call_call import Line, Loudness, make_settings
 from tests.test_media_socket import Peer, Recorder
 from tests.wsframes import BINARY, PING, frame
 from voxray.audio.g711 import linear_to_ulaw, ulaw_to_linear
-from voxray.call.call import Call, Exchange
+from voxray.call.call import Call
+from voxray.call.exchange import Exchange
 from voxray.call.expected import Welcome
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook

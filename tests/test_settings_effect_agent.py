@@ -8,8 +8,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.house import House, Line
-from voxray.errors import ErrorKind, ProviderError
-from voxray.frames import Message, TextDelta
+from tests.test_exotel_carrier import EXOTEL
+from tests.test_exotel_carrier import call as exotel_call
+from voxray.errors import ConfigError, ErrorKind, ProviderError
+from voxray.frames import Message, TextDelta, Transfer
 
 DOWN = ProviderError("fake", ErrorKind.OVERLOADED, "down")
 
@@ -122,6 +124,50 @@ class EndTests(SynchronousTestCase):
         line = House(self, {"goodbye": "", "max_call_secs": 1}).dial()
         line.silence(2.0)
         self.assertEqual((line.audio, line.code), (b"", 1000))
+
+
+class TransferTests(SynchronousTestCase):
+    def asked(self, line: Line, keys: str) -> None:
+        line.press(keys)
+        line.silence(2.0)
+
+    def test_transfers(self) -> None:
+        """A name of the key is transferred to (Exotel: by closing); another is not, and the call goes on."""
+        replies = [TextDelta("Sales then."), Transfer("sales")], [TextDelta("Here I am.")]
+        for transfers, code in (
+            ({"sales": "+14155550100"}, 1000),
+            ({"Sales": "+14155550100"}, None),
+            ({}, None),
+        ):
+            house = House(self, {**EXOTEL, "transfers": transfers}, *replies)
+            line = exotel_call(house)
+            self.asked(line, "1#")
+            self.assertEqual(line.code, code)
+            if code is None:
+                self.asked(line, "2#")
+                self.assertEqual(len(house.llm.asked), 2)
+
+    def test_transfer_apology(self) -> None:
+        """The owner's words when a transfer is not possible; without any, the agent just listens again."""
+        for words, said in (("They are at lunch.", ["They are at lunch."]), ("", [])):
+            document = {"transfers": {"sales": "+14155550100"}, "transfer_apology": words}
+            line = House(self, document, [TextDelta("Sales then."), Transfer("sales")]).dial()
+            self.asked(line, "1#")
+            self.assertEqual((line.said, line.code), (["Sales then.", *said], None))
+
+    def test_the_local_model(self) -> None:
+        """A fact of the scenario transfers to a name of the key; another name is refused at the start."""
+        path = Path(self.mktemp()).absolute()
+        fact = {"id": "person", "words": ["person"], "answer": "To the desk.", "transfer": "desk"}
+        path.write_text(json.dumps({"business": "B", "facts": [fact]}), encoding="utf-8")
+        document = {"scenario_file": str(path), "llm_provider": "local", "transfer_apology": "Nobody."}
+        line = House(self, {**document, "transfers": {"desk": "sip:d@h"}}, real=("llm",)).dial()
+        line.tone(0.8)
+        line.silence(1.0)
+        line.answer("A person please.")
+        line.silence(1.0)
+        self.assertEqual((line.said, line.code), (["To the desk.", "Nobody."], None))
+        self.assertRaises(ConfigError, House, self, document, real=("llm",))
 
 
 class LanguageTests(SynchronousTestCase):

@@ -14,6 +14,7 @@ from voxray.config.key import Key
 from voxray.config.keys import KEYS
 from voxray.config.kinds import Choice, FilePath, Flag, Networks, Number, Text, Texts, Whole, WholeChoice
 from voxray.config.names import KEY_ENV, URL_ENV
+from voxray.config.transfers import Numbers
 from voxray.settings import Settings
 
 # Built, and not what a call gets anyway.
@@ -74,6 +75,8 @@ class EnvironmentTests(SynchronousTestCase):
         for of, text in ((Host, "10.9.8.7"), (Address, "127.0.0.1:9100")):
             if isinstance(kind, of):
                 return text, text
+        if isinstance(kind, Numbers):
+            return "sales=+14155550100", {"sales": "+14155550100"}
         word = "scripted" if key.name.endswith("provider") else "some_text"
         assert isinstance(kind, Text) or key.secret, key
         return word, word

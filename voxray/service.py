@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from voxray.call.call import Exchange
+from voxray.call.exchange import Exchange
 from voxray.call.registry import Registry
 from voxray.collector import Collector
 from voxray.errors import ConfigError, ProviderError

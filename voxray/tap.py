@@ -16,7 +16,7 @@ from voxray.options import Options, complain
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
-    from voxray.call.call import Exchange
+    from voxray.call.exchange import Exchange
     from voxray.http import HttpClient
     from voxray.settings import Settings
     from voxray.telephony import Front, Lines
@@ -92,7 +92,7 @@ def _exchange(
     reactor: Any,
 ) -> Exchange:
     """What all calls share."""
-    from voxray.call.call import Exchange
+    from voxray.call.exchange import Exchange
     from voxray.call.metronome import Metronome
     from voxray.call.phrases import PhraseBook
     from voxray.catalog import build_providers

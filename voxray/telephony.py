@@ -17,8 +17,8 @@ from treq.client import HTTPClient
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxray import catalog_carriers
-from voxray.call.call import Exchange
 from voxray.call.dials import Dials
+from voxray.call.exchange import Exchange
 from voxray.call.expected import Expectations
 from voxray.call.registry import Registry
 from voxray.interfaces import Ability, CallControl

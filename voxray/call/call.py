@@ -6,10 +6,8 @@ told by its own parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxray.audio.codec import codec_for
@@ -17,37 +15,18 @@ from voxray.call import machine
 from voxray.call.conversation import Conversation
 from voxray.call.dialogue import Dialogue
 from voxray.call.ear import Ear
-from voxray.call.ending import TRANSFERRED, Ending
+from voxray.call.ending import TRANSFERRED, Ending, Transfers
+from voxray.call.exchange import Exchange
 from voxray.call.floor import FloorState
 from voxray.call.keypad import ENTER, Keypad
 from voxray.call.keypress import KeyPress
 from voxray.call.limits import Due, Longest
-from voxray.call.metronome import Metronome
 from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
-from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
 from voxray.call.report import TurnLog
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, StreamStopped, Wire
-from voxray.interfaces import ORDINARY_PACING, CallControl, MediaSink, Pacing, Providers, VoiceActivity
-from voxray.metrics import Metrics
-from voxray.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What all calls share."""
-
-    settings: Settings
-    providers: Providers
-    phrases: PhraseBook
-    activity: VoiceActivity
-    controls: Mapping[str, CallControl]  # by carrier; absent: without credentials
-    clock: IReactorTime
-    beat: Metronome
-    metrics: Metrics
-    pacings: Mapping[str, Pacing] = field(default_factory=dict)  # by carrier; absent: the ordinary one
-    transfer_url: Callable[[str, str], str] = lambda call_id, number: ""  # of the document that connects it
+from voxray.interfaces import ORDINARY_PACING, MediaSink
 
 
 class Call:
@@ -69,9 +48,8 @@ class Call:
         self.info, self.started_at = info, clock.seconds()
         self._sink, self._exchange, self._on_ended = sink, exchange, ended
         self._reason = ""
-        self._life = machine.machine(self)
         self._longest = Longest.of(agent.max_call_secs, info.max_secs)
-        self._keypad = Keypad()
+        self._life, self._keypad = machine.machine(self), Keypad()
         self._pacer = Pacer(
             sink,
             wire.spoken,
@@ -82,21 +60,20 @@ class Call:
             rest=lambda: exchange.beat.leave(self._beat),
             audible=lambda now: self._dialogue.audible(now),
         )
-        self._mouth = Mouth(self._pacer, wire.spoken, clock)
+        mouth = self._mouth = Mouth(self._pacer, wire.spoken, clock)
+        keys = KeyPress(call=info, mouth=mouth, sink=sink, control=control, clock=clock)
         self._ending = Ending(
             call=info,
-            mouth=self._mouth,
+            mouth=mouth,
             sink=sink,
             control=control,
-            transfers=agent.transfers,
-            transfer_url=exchange.transfer_url,
+            transfers=Transfers(agent.transfers, exchange.transfer_url),
             clock=clock,
             metrics=metrics,
         )
-        keys = KeyPress(call=info, mouth=self._mouth, sink=sink, control=control, clock=clock)
         self._dialogue = Dialogue(
-            pipeline=Pipeline(exchange.providers, self._mouth, info, clock, metrics, keys.press),
-            mouth=self._mouth,
+            pipeline=Pipeline(exchange.providers, mouth, info, clock, metrics, keys.press),
+            mouth=mouth,
             conversation=Conversation(agent.system_prompt, info.body),
             phrases=exchange.phrases.on(wire.spoken),
             agent=agent,

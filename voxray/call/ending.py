@@ -7,6 +7,7 @@ transfer is not possible (but where closing is how one transfers). Each is asked
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -46,6 +47,16 @@ class Outcome(Enum):
     UNKNOWN = "unknown"  # nobody of that name is in `transfers`
 
 
+@dataclass(frozen=True, slots=True)
+class Transfers:
+    """Whom callers may be connected to."""
+
+    numbers: Mapping[str, str]
+    """By name."""
+    url: Callable[[str, str], str]
+    """(call_id, number) -> of the document that connects the one to the other."""
+
+
 class Ending:
     """One call's end. Nothing of it outlives `stop`."""
 
@@ -58,15 +69,13 @@ class Ending:
         mouth: Mouth,
         sink: MediaSink,
         control: CallControl | None,
-        transfers: Mapping[str, str],
-        transfer_url: Callable[[str, str], str],
+        transfers: Transfers,
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
-        """`transfers`: numbers by name. `transfer_url(call_id, number)`: of the document that connects."""
         self._call, self._mouth, self._sink = call, mouth, sink
         self._control, self._clock, self._metrics = control, clock, metrics
-        self._transfers, self._transfer_url = transfers, transfer_url
+        self._transfers = transfers
         self._working: Deferred[Any] | None = None
         self._timers: list[IDelayedCall] = []
         self.transferring = False
@@ -137,7 +146,7 @@ class Ending:
             self._sink.close(1000, TRANSFERRED)
 
     async def _ask_transfer(self, to: str) -> Outcome:
-        number = self._transfers.get(to)
+        number = self._transfers.numbers.get(to)
         if number is None:  # the name is the model's invention, or the caller's words: it is not logged
             self._warn("the model named nobody of `transfers`")
             return Outcome.UNKNOWN
@@ -147,7 +156,7 @@ class Ending:
         if control is None or reason:
             self._warn(f"no transfer: {reason}")
             return Outcome.IMPOSSIBLE
-        url = self._transfer_url(self._call.call_id, number)
+        url = self._transfers.url(self._call.call_id, number)
         try:
             await control.transfer(self._call.call_sid, number, url)
         except CarrierError as error:
