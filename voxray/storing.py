@@ -52,9 +52,7 @@ def stores(settings: Settings, metrics: Metrics, reactor: Any) -> Stores:
     connector = Connector(address, reactor, WireFactory(reactor.callLater))
     link = RedisLink(str(address), connector, reactor, recorder)
     link.watch(lambda up: recorder.degraded(not up))
-    return Stores(
-        RedisSessions(link, recorder.poisoned), RedisReplays(link, recorder.poisoned), link
-    )
+    return Stores(RedisSessions(link, recorder.poisoned), RedisReplays(link, recorder.poisoned), link)
 
 
 def sessions(settings: Settings, kept: Stores) -> Any:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from voxray.call.exchange import Exchange
     from voxray.http import HttpClient
     from voxray.settings import Settings
+    from voxray.storing import Stores
     from voxray.telephony import Front, Lines
     from voxray.worker import ThreadWorker
 
@@ -47,6 +48,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     from voxray.http import HttpClient
     from voxray.listening import bind
     from voxray.service import Daemon, Parts
+    from voxray.storing import stores
     from voxray.telephony import front, lines
     from voxray.tls import with_tls
     from voxray.worker import ThreadWorker
@@ -64,7 +66,8 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     )
     daemon: Daemon
     served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
-    site = _site(exchange, served, reactor, ready=lambda: daemon.ready)
+    kept = stores(settings, exchange.metrics, reactor)
+    site = _site(exchange, served, kept, reactor, ready=lambda: daemon.ready and kept.ready)
     agent = settings.agent
     daemon = Daemon(
         Parts(
@@ -73,7 +76,12 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             site=with_tls(settings.server.tls, site, reactor),
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
-            startables=[exchange.activity, *exchange.providers.all, *([served.dialer] if served else [])],
+            startables=[
+                *kept.startables,
+                exchange.activity,
+                *exchange.providers.all,
+                *([served.dialer] if served else []),
+            ],
             workers=workers,
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
@@ -128,8 +136,9 @@ def _voice_activity(settings: Settings, reactor: Any) -> Any:
     return SileroVoiceActivity(reactor, InferenceThread(reactor))
 
 
-def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any) -> Any:
+def _site(exchange: Exchange, served: Front | None, kept: Stores, reactor: Any, *, ready: Any) -> Any:
     from voxray.metrics import HttpRecorder
+    from voxray.storing import sessions
     from voxray.web.api import Api
     from voxray.web.idle import Idle
     from voxray.web.site import Root, VoxraySite
@@ -137,8 +146,9 @@ def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any)
     settings, metrics = exchange.settings, exchange.metrics
     api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
     if served is None:
-        root = Root(api.resource(), Idle().resource(), None)
+        root = Root(api.resource(), Idle().resource(), None, sessions=sessions(settings, kept))
     else:
-        root = Root(api.resource(), served.hooks, served.media, served.calls)
+        front = (served.hooks, served.media, served.calls)
+        root = Root(api.resource(), *front, sessions=sessions(settings, kept))
     body_limit = settings.server.max_request_body_bytes
     return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)

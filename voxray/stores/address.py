@@ -23,9 +23,7 @@ SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 _NUMBER = re.compile(r"[0-9]{1,5}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
 _SIX = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\]", re.ASCII)
-_TUNING = re.compile(
-    r"client_name|protocol|(dial|read|write|max|min|pool|conn)_\w+|skip_verify"
-)
+_TUNING = re.compile(r"client_name|protocol|(dial|read|write|max|min|pool|conn)_\w+|skip_verify")
 """Parameters of the Go project's client. What they tune is fixed here; certificates are always checked."""
 
 Host = tuple[str, int]

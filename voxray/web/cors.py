@@ -29,7 +29,7 @@ class Origins:
             request.setHeader(b"Access-Control-Allow-Origin", origin.encode("ascii"))
 
     def admit_socket(self, request: Any, *, keyed: bool) -> bool:
-        """A WebSocket, which CORS does not hold back: a browser sends its page's origin, and only browsers do.
+        """A WebSocket, which CORS does not hold back; but browsers tell whose page opens it.
 
         `keyed`: the client had a key, and so need not be a browser.
         """

@@ -60,9 +60,7 @@ def bare_success_body(data: object) -> bytes:
     return _dump({"data": data})
 
 
-def error_body(
-    status: int, message: str, request_id: str, details: Details = (), *, code: str = ""
-) -> bytes:
+def error_body(status: int, message: str, request_id: str, details: Details = (), *, code: str = "") -> bytes:
     error: dict[str, object] = {"code": code or CODES[status], "message": message, "requestId": request_id}
     return _dump({"error": error | ({"details": list(details)} if details else {})})
 
@@ -72,9 +70,7 @@ def success(request: _Request, data: object, status: int = 200) -> bytes:
     return success_body(data, prepare(request, status))
 
 
-def failure(
-    request: _Request, status: int, message: str, details: Details = (), *, code: str = ""
-) -> bytes:
+def failure(request: _Request, status: int, message: str, details: Details = (), *, code: str = "") -> bytes:
     """Sets status and headers; the result is the body. The code follows from the status, if not given."""
     return error_body(status, message, prepare(request, status), details, code=code)
 
