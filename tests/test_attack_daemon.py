@@ -227,17 +227,19 @@ class SocketTests(AttackTestCase):
             peer.close()
 
     def test_equal_ids(self) -> None:
-        """Sockets with the ids of the sentinel's call are calls of their own."""
+        """The ids of the live call: closed. Its stream's id with another call's: a call of its own."""
         with self.beside_a_call():
-            twins = [self.daemon.peer() for _ in range(3)]
-            for twin in twins:
+            time.sleep(0.3)  # the sentinel's `start` comes first
+            own = start(7)
+            own["start"]["streamSid"] = start(0xFFFF)["start"]["streamSid"]
+            for beginning, code in ((start(0xFFFF), 1008), (start(0xFFFF), 1008), (own, 1000)):
+                twin = self.daemon.peer()
                 twin.send(
-                    start(0xFFFF), {"event": "dtmf", "dtmf": {"digit": "9"}}, *[media(b"\x00\x80" * 80)] * 50
+                    beginning, {"event": "dtmf", "dtmf": {"digit": "9"}}, *[media(b"\x00\x80" * 80)] * 50
                 )
-            time.sleep(0.5)
-            for twin in twins:
+                time.sleep(0.2)
                 twin.send(STOP)
-                self.assertEqual(twin.close_code(), 1000)
+                self.assertEqual(twin.close_code(), code)
                 twin.close()
 
     def test_slow_reader(self) -> None:

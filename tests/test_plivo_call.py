@@ -21,17 +21,21 @@ from tests.carrier_rest import RestApi
 from tests.configs import loaded
 from tests.fakes import RecordingSink
 from tests.house import House, Line
+from tests.signers import HOST, PLIVO_TOKEN, SIGNERS, stream_of
 from tests.test_call_call import human
 from tests.test_plivo_carrier import HANG_UP, webhook
 from tests.test_plivo_serializer import CALL_UUID, STREAM, start
-from voxray import catalog_carriers, tap
+from tests.test_web_http import Answer
+from tests.wsframes import handshake
+from voxray import catalog_carriers, telephony
 from voxray.call.pacer import MAX_PENDING_MARKS, Pacer
 from voxray.frames import ULAW_8K, EndCall, Mark, TextDelta
 from voxray.serializers.plivo import PlivoSerializer
 
 SENTENCE = human("dickens-wisdom")
 LONG = " ".join(["word"] * 60)  # six seconds
-KEYS = {"plivo_auth_id": "MAXXXXXXXXXXXXXXXXXX", "plivo_auth_token": "token"}
+KEYS = {"plivo_auth_id": "MAXXXXXXXXXXXXXXXXXX", "plivo_auth_token": PLIVO_TOKEN}
+TRUSTED = {"api_keys": KEYS, "proxy_host": HOST}
 
 
 class PlivoHouse(House):
@@ -42,16 +46,30 @@ class PlivoHouse(House):
     ) -> None:
         self.api = RestApi(204)
         self.rest = StubTreq(self.api)
-        maker = catalog_carriers.build_carrier("plivo").control
-        case.patch(tap, "_control", lambda settings, reactor: maker(settings, self.rest, reactor))
+        case.patch(telephony, "HTTPClient", lambda agent: self.rest)
         super().__init__(case, {"runner_transport": "plivo", **document}, *replies)
 
     def form(self, **changes: str) -> bytes:
         return urlencode({**webhook()["request"]["form"], **changes}).encode()
 
-    def call(self, **changes: object) -> Line:
+    def rings(self) -> bytes:
+        """The webhook, signed by Plivo's own library; the path of the stream that it asks for."""
+        form = webhook()["request"]["form"]
+        signed = SIGNERS["plivo"].webhook(f"https://{HOST}/", form, 0.0)
+        body = urlencode(form).encode()
+        line = Line(self)
+        headers = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
+        head = f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+        line.raw(head.encode() + body)
+        url, _ = stream_of("plivo", Answer(line.transport.value()).body)
+        line.lose()
+        return url.removeprefix(f"wss://{HOST}").encode()
+
+    def call(self, path: bytes = b"/telephony/ws", **changes: object) -> Line:
         """A call that is up; `start` is its first message."""
-        line = self.socket()
+        line = Line(self)
+        line.raw(handshake().replace(b"/telephony/ws", path, 1))
+        line.transport.clear()
         line.send(start(**changes))
         line.settle_stages()
         return line
@@ -85,7 +103,7 @@ class WebhookTests(SynchronousTestCase):
         self.assertEqual(house.ask("GET", "/").json["data"], {"status": "Bot started with plivo"})
 
     def test_asked_again(self) -> None:
-        """The same request again has the same answer, while the call lasts and after it."""
+        """Where nothing is checked the same request has the same answer, during the call and after it."""
         house = PlivoHouse(self, {})
         first = house.ask("POST", "/", house.form()).body
         line = house.call()
@@ -115,10 +133,9 @@ class CallTests(SynchronousTestCase):
         """
         farewell = [TextDelta("Good bye to you."), EndCall()]
         house = PlivoHouse(
-            self, {"greeting": "Hello there.", "api_keys": KEYS}, [TextDelta("One two three.")], farewell
+            self, {"greeting": "Hello there.", **TRUSTED}, [TextDelta("One two three.")], farewell
         )
-        house.ask("POST", "/", house.form())
-        line = house.call()
+        line = house.call(house.rings())
         self.assertLess(house.until(line, "checkpoint"), 0.1)  # behind the greeting, which is short
         self.assertEqual(line.kinds()[0], "playAudio")  # none before the first audio
         house.pass_time(0.5)
@@ -237,10 +254,11 @@ class CredentialTests(SynchronousTestCase):
     def test_control(self) -> None:
         """With both halves calls are hung up where the document says; with one or none nobody is asked."""
         for keys in ({}, {"plivo_auth_id": "MA1"}, {"plivo_auth_token": "t"}):
-            self.assertIsNone(self.control({"api_keys": keys}, StubTreq(RestApi(204))))
+            document = {"api_keys": keys, "proxy_host": HOST}
+            self.assertIsNone(self.control(document, StubTreq(RestApi(204))))
         api = RestApi(204)
         treq = StubTreq(api)
-        document = {"api_keys": KEYS, "base_urls": {"plivo": "http://127.0.0.1:9/mock/"}}
+        document = {**TRUSTED, "base_urls": {"plivo": "http://127.0.0.1:9/mock/"}}
         done = Deferred.fromCoroutine(self.control(document, treq).hang_up(CALL_UUID))
         treq.flush()
         self.successResultOf(done)
@@ -251,9 +269,7 @@ class CredentialTests(SynchronousTestCase):
         """The environment wins over the document."""
         api = RestApi(204)
         treq = StubTreq(api)
-        control = self.control(
-            {"api_keys": KEYS}, treq, PLIVO_AUTH_ID="MA2", PLIVO_BASE_URL="http://h.example"
-        )
+        control = self.control(TRUSTED, treq, PLIVO_AUTH_ID="MA2", PLIVO_BASE_URL="http://h.example")
         done = Deferred.fromCoroutine(control.hang_up(CALL_UUID))
         treq.flush()
         self.successResultOf(done)

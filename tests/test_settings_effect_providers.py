@@ -12,7 +12,7 @@ from tests.configs import loaded
 from tests.provider_contract import CALL, MESSAGES, collect, utterance
 from tests.test_provider_openai import HEARD, HELLO, PCM, RAW
 from tests.vendor import CLOSE, Request, VendorTestCase, answer, chunked
-from voxray import tap
+from voxray import telephony
 from voxray.catalog import build_providers
 from voxray.config import from_document
 from voxray.interfaces import Providers
@@ -141,8 +141,8 @@ class CarrierTests(VendorTestCase):
     """Twilio's REST API, played by the same server."""
 
     def hang_up(self, **keys: str) -> Any:
-        document = {"base_urls": {"twilio": self.base}, "api_keys": keys}
-        return tap._control(loaded(document).settings, reactor)
+        document = {"base_urls": {"twilio": self.base}, "api_keys": keys, "proxy_host": "h.example"}
+        return telephony.lines(loaded(document).settings, reactor).controls.get("twilio")
 
     async def test_credentials(self) -> None:
         """With an account and its token calls are hung up there, by its rules; without, nobody is asked."""

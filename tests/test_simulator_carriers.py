@@ -22,14 +22,16 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from tests.test_simulator_caller import tone
 from voxray.simulator import answers, checks, g711, rest, sound
-from voxray.simulator.arguments import parser, plan_of
+from voxray.simulator.arguments import plan_of
 from voxray.simulator.caller import SimulatedCall
 from voxray.simulator.carriers import CARRIERS
-from voxray.simulator.client import DialFailed, Target, ring, upgrade
+from voxray.simulator.client import ring, upgrade
+from voxray.simulator.options import parser
 from voxray.simulator.result import CallResult
 from voxray.simulator.script import BadScript, Do, Patience, Script, Step, keys
+from voxray.simulator.signing import signature
+from voxray.simulator.target import DialFailed, Target
 from voxray.simulator.twiml import BadAnswer, StreamAnswer
-from voxray.simulator.webhook import signature
 from voxray.simulator.wires.vocabulary import (
     CallIds,
     ClearAudio,
@@ -672,14 +674,14 @@ class RestTests(SynchronousTestCase):
         request.method, request.path, request.content = method.encode(), path.encode(), BytesIO(body)
         request.requestHeaders.setRawHeaders("authorization", [f"Bearer {key}"])
         request.getUser, request.getPassword = (lambda: user.encode()), (lambda: key.encode())
-        told = rest._APIS[board.carrier](board).render(request)
+        told = rest.APIS[board.carrier](board).render(request)
         return request.responseCode or 200, json.loads(told) if told else None
 
     def board(self, carrier: str) -> tuple[rest.Switchboard, str, list[str]]:
         side = CARRIERS[carrier]
         call_id = side.new_ids(side.default_account).call_sid
         board, seen = rest.Switchboard(side.default_account, "secret", carrier), []
-        board.add(call_id, lambda: seen.append("ended"), seen.append)
+        board.add(call_id, rest.Line(lambda: seen.append("ended"), seen.append))
         return board, call_id, seen
 
     def test_telnyx(self) -> None:

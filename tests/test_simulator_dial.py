@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,20 +29,15 @@ from twisted.web.test.requesthelper import DummyRequest
 from tests.test_simulator_caller import tone
 from voxray.simulator import checks
 from voxray.simulator.caller import SimulatedCall
-from voxray.simulator.client import (
-    DEFAULT_ACCOUNT_SID,
-    DialFailed,
-    Target,
-    media_address,
-    new_ids,
-    place_call,
-)
+from voxray.simulator.client import place_call
 from voxray.simulator.daemon import Daemon, environment
-from voxray.simulator.rest import CallsResource, Switchboard, listen
+from voxray.simulator.rest import APIS, Line, Switchboard, listen
 from voxray.simulator.result import CallResult
 from voxray.simulator.script import Do, Patience, Script, Step
+from voxray.simulator.signing import Outgoing, signature
+from voxray.simulator.target import DEFAULT_ACCOUNT_SID, DialFailed, Target, media_address, new_ids
 from voxray.simulator.twiml import BadAnswer
-from voxray.simulator.webhook import WebhookFailed, _Form, post_webhook, signature
+from voxray.simulator.webhook import WebhookFailed, _Form, ask_webhook
 
 TOKEN = "0123456789abcdef"
 
@@ -207,7 +203,7 @@ class DialTests(TestCase):
         mute = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(mute.stopListening)
         url = f"http://127.0.0.1:{mute.getHost().port}/"
-        asking = post_webhook(reactor, url, {}, signed_as=url, auth_token="", timeout_secs=0.05)
+        asking = ask_webhook(reactor, Outgoing("POST", url), {}, timeout_secs=0.05)
         error = await self.assertFailure(Deferred.fromCoroutine(asking), WebhookFailed)
         self.assertIn("no answer within 0.05 s", str(error))
 
@@ -252,35 +248,28 @@ class RestTests(SynchronousTestCase):
         ended: list[str] = []
         switchboard = Switchboard("AC" + "a" * 32, "secret")
         call_sid = "CA" + "b" * 32
-        switchboard.add(call_sid, lambda: ended.append(call_sid))
+        switchboard.add(call_sid, Line(lambda: ended.append(call_sid)))
         path = f"/2010-04-01/Accounts/AC{'a' * 32}/Calls/{call_sid}.json".encode()
         cases = [
-            ("AC" + "a" * 32, "wrong", path, {b"Status": [b"completed"]}, 401),
-            ("AC" + "b" * 32, "secret", path, {b"Status": [b"completed"]}, 401),
-            ("AC" + "a" * 32, "secret", path.replace(b"ACaa", b"ACbb"), {b"Status": [b"completed"]}, 404),
-            ("AC" + "a" * 32, "secret", path.replace(b"CAbb", b"CAcc"), {b"Status": [b"completed"]}, 404),
-            ("AC" + "a" * 32, "secret", path + b"/x", {b"Status": [b"completed"]}, 404),
-            ("AC" + "a" * 32, "secret", path, {b"Status": [b"ringing"]}, 400),
+            ("AC" + "a" * 32, "wrong", path, b"Status=completed", 401),
+            ("AC" + "b" * 32, "secret", path, b"Status=completed", 401),
+            ("AC" + "a" * 32, "secret", path.replace(b"ACaa", b"ACbb"), b"Status=completed", 404),
+            ("AC" + "a" * 32, "secret", path.replace(b"CAbb", b"CAcc"), b"Status=completed", 404),
+            ("AC" + "a" * 32, "secret", path + b"/x", b"Status=completed", 404),
+            ("AC" + "a" * 32, "secret", path, b"Status=ringing", 400),
         ]
-        for user, password, where, arguments, status in cases:
-            self.assertEqual(self.answer(switchboard, user, password, where, arguments), status)
+        for user, password, where, body, status in cases:
+            self.assertEqual(self.answer(switchboard, user, password, where, body), status)
         self.assertEqual(ended, [])
         good = ("AC" + "a" * 32, "secret", path)
-        self.assertEqual(self.answer(switchboard, *good, {b"Status": [b"completed"]}), 200)
+        self.assertEqual(self.answer(switchboard, *good, b"Status=completed"), 200)
         self.assertEqual(ended, [call_sid])
 
-    def answer(
-        self,
-        switchboard: Switchboard,
-        user: str,
-        password: str,
-        path: bytes,
-        arguments: dict[bytes, list[bytes]],
-    ) -> int:
+    def answer(self, switchboard: Switchboard, user: str, password: str, path: bytes, body: bytes) -> int:
         request = DummyRequest([])
-        request.path, request.args = path, arguments
+        request.method, request.path, request.content = b"POST", path, BytesIO(body)
         request.getUser, request.getPassword = user.encode, password.encode
-        CallsResource(switchboard).render_POST(request)
+        APIS["twilio"](switchboard).render(request)
         return request.responseCode
 
 

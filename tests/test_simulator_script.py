@@ -16,11 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.test_simulator_caller import tone
 from voxray.frames import CallInfo, Encoding, MediaFormat, Speech, Transcript, Utterance
 from voxray.simulator import g711, listen, story, voice
-from voxray.simulator.arguments import parser, plan_of
-from voxray.simulator.client import DialFailed
+from voxray.simulator.arguments import plan_of
 from voxray.simulator.measure import Turn, audible_span
+from voxray.simulator.options import parser
 from voxray.simulator.script import BadScript, Do, Step, parse_script
 from voxray.simulator.session import Plan
+from voxray.simulator.target import DialFailed
 
 
 def run(coroutine):

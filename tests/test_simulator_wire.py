@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxray.simulator import g711, twiml
-from voxray.simulator.webhook import signature
+from voxray.simulator.signing import signature
 from voxray.simulator.wires import twilio as wire
 
 CONVERSATION = Path(__file__).parent / "data" / "twilio-sim.jsonl"

@@ -1,10 +1,9 @@
-"""The command line of `voxray-dial`: its help, and the plan it makes of what was typed."""
+"""The plan that `voxray-dial` makes of its command line (`options` has what can be typed)."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,227 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from voxray import __version__
 from voxray.simulator.carriers import CARRIERS
-from voxray.simulator.client import DialFailed, Target, check_local
-from voxray.simulator.engines import CALLER_VOICE
 from voxray.simulator.script import BadScript, Patience, Script, Step, parse_script
 from voxray.simulator.session import Plan
+from voxray.simulator.signing import BadKey, Secrets
+from voxray.simulator.target import DialFailed, Target, check_local
 from voxray.simulator.wires.vocabulary import Quirks
-
-DESCRIPTION = """\
-Calls a telephone agent as Twilio, Telnyx, Plivo or Exotel would: asks the webhook, obeys its answer, opens
-the media stream, speaks, listens, and reports how the agent did. No telephone and no account needed.
-"""
-
-EXAMPLES = """\
-examples:
-  voxray-dial --say "What are your opening hours?"
-      ask one question, wait for the answer, hang up
-  voxray-dial --say "What are your hours?" --expect-reply "friday|six" --max-latency 1500
-      the same as a test: exit status 1 unless the answer matches and came in time
-  voxray-dial --barge-in "Stop, please" --after 2 --say "Goodbye" --expect-hangup --rest-port 8081
-      interrupt the greeting after two seconds of it; the agent must hang up by itself. For that the daemon's
-      base_urls.twilio must be http://127.0.0.1:8081
-  voxray-dial --carrier telnyx --leg-codec PCMA --reorder 2 --say "What are your hours?"
-      the same question over a leg in A-law whose packets come out of order
-  voxray-dial --script call.json --calls 20 --ramp 10 --no-transcribe --json report.json
-      twenty calls at once, begun over ten seconds
-
-A step waits until the agent has answered and has been quiet for a moment; --barge-in and --backchannel
-speak over it. The wire, the measures and the script file are described in docs/dial.md.
-
-environment: TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, if set, are the account; requests are then signed.
-TELNYX_API_KEY; PLIVO_AUTH_ID and PLIVO_AUTH_TOKEN; EXOTEL_ACCOUNT_SID: as the daemon has them.
-"""
-
-
-class _StepAction(argparse.Action):
-    """Keeps the steps in the order of the command line."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        words = getattr(namespace, "words", None) or []
-        namespace.words = [*words, (self.dest, values)]
-
-
-def _secs(text: str) -> float:
-    """A number, 0 or more; argparse words the complaint."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise ValueError(text)
-    return value
-
-
-def _dbfs(text: str) -> float | None:
-    """A level below full scale, or off."""
-    if text == "off":
-        return None
-    value = float(text)
-    if not -100 <= value <= -20:
-        raise ValueError(text)
-    return value
-
-
-_secs.__name__, _dbfs.__name__ = "number", "level (-100 to -20, or off)"
-
-
-_STEP = {"action": _StepAction}
-_GROUPS: dict[str, tuple[tuple[str, dict[str, Any], str], ...]] = {
-    "whom to call": (
-        ("--carrier", {"default": "twilio", "choices": tuple(CARRIERS)}, "whose wire (default: %(default)s)"),
-        ("--url", {"default": "http://127.0.0.1:8080/"}, "the webhook (default: %(default)s)"),
-        (
-            "--method",
-            {"default": "", "choices": ("GET", "POST"), "type": str.upper},
-            "how the webhook is asked (default: POST; Telnyx and Exotel GET)",
-        ),
-        (
-            "--stream-url",
-            {"default": "", "metavar": "URL"},
-            "Exotel: the wss:// URL of a static Voicebot applet, which asks no webhook",
-        ),
-        (
-            "--via",
-            {"default": "", "metavar": "HOST:PORT"},
-            "open the media socket there, whatever the answer says (default: at the webhook's own host and "
-            "port when that is this machine)",
-        ),
-        (
-            "--public-url",
-            {"default": "", "metavar": "URL"},
-            "the webhook's public URL, which is what is signed",
-        ),
-        ("--from", {"dest": "from_number", "default": "+15558675310", "metavar": "NUMBER"}, "who calls"),
-        ("--to", {"dest": "to_number", "default": "+15017122661", "metavar": "NUMBER"}, "who is called"),
-        (
-            "--rest-port",
-            {"type": int, "metavar": "PORT"},
-            "stand in for the carrier's REST API on this port of 127.0.0.1, so that the agent can hang up "
-            "(0: any free port)",
-        ),
-        ("--allow-remote", {"action": "store_true"}, "let calls leave this machine"),
-    ),
-    "what the caller does, in this order": (
-        ("--say", _STEP | {"metavar": "TEXT"}, "speak, with the local voice"),
-        ("--play", _STEP | {"metavar": "FILE"}, "speak, with a recording (PCM16 WAV, any rate)"),
-        ("--barge-in", _STEP | {"metavar": "TEXT|FILE"}, "speak over the agent"),
-        (
-            "--backchannel",
-            _STEP | {"metavar": "TEXT|FILE"},
-            'say "mhm" (or other words) over the agent: it must not stop',
-        ),
-        (
-            "--after",
-            _STEP | {"type": _secs, "metavar": "SECS"},
-            "of agent speech, before the last --barge-in or --backchannel (default: 1)",
-        ),
-        ("--wait", _STEP | {"type": _secs, "metavar": "SECS"}, "say nothing for so long"),
-        ("--dtmf", _STEP | {"metavar": "KEYS"}, "press keys: 0-9 * # A-D"),
-        ("--hang-up", _STEP | {"nargs": 0}, "hang up (the default after the last step)"),
-        ("--script", {"metavar": "FILE"}, "the same steps from a JSON file, before those given here"),
-        ("--voice", {"default": CALLER_VOICE}, "the local voice of --say (default: %(default)s)"),
-    ),
-    "what is expected (exit status 1 when it does not happen)": (
-        (
-            "--expect-reply",
-            _STEP | {"metavar": "REGEX"},
-            "what the agent answers to the step before (or says first), case ignored",
-        ),
-        (
-            "--max-latency",
-            {"type": _secs, "default": 0.0, "metavar": "MS"},
-            "at most so long from the caller's last word to the agent's first",
-        ),
-        ("--expect-hangup", {"action": "store_true"}, "the agent ends the call after the last step"),
-    ),
-    "how many, and for how long": (
-        ("--calls", {"type": int, "default": 1, "metavar": "N"}, "calls at once (default: 1)"),
-        ("--ramp", {"type": _secs, "default": 0.0, "metavar": "SECS"}, "from the first call to the last"),
-        (
-            "--settle",
-            {"type": _secs, "default": 1.0, "metavar": "SECS"},
-            "quiet that ends the agent's turn (default: %(default)s)",
-        ),
-        (
-            "--reply-timeout",
-            {"type": _secs, "default": 15.0, "metavar": "SECS"},
-            "how long to wait for an answer (default: %(default)s)",
-        ),
-        (
-            "--max-secs",
-            {"type": _secs, "default": 120.0, "metavar": "SECS"},
-            "a call never lasts longer (default: %(default)s)",
-        ),
-        (
-            "--noise",
-            {"type": _dbfs, "default": -65.0, "metavar": "DBFS"},
-            "line noise between words, or off for digital silence (default: %(default)s)",
-        ),
-    ),
-    "what the carrier does to the call": (
-        ("--no-marks", {"action": "store_true"}, "no mark or checkpoint ever comes back"),
-        ("--lose-first-mark", {"action": "store_true"}, "the first one does not (seen on Plivo)"),
-        (
-            "--leg-codec",
-            {"default": "", "choices": ("PCMU", "PCMA")},
-            "Telnyx: the caller is heard in this, whatever the answer asks for",
-        ),
-        (
-            "--reorder",
-            {"type": int, "default": 0, "metavar": "N"},
-            "Telnyx: every fifth packet comes N packets late (0 to 10)",
-        ),
-        (
-            "--sample-rate",
-            {"type": int, "default": 0, "choices": (8000, 16_000, 24_000)},
-            "Exotel: the stream's rate, whatever its URL says",
-        ),
-        ("--camel-case", {"action": "store_true"}, "Exotel: keys as its Connect calls spell them"),
-    ),
-    "results": (
-        ("--json", {"metavar": "FILE"}, "the report for programs (- for standard output)"),
-        (
-            "--wav",
-            {"metavar": "FILE"},
-            "the call in stereo: left the caller, right the agent as heard (of several: FILE-1, ...)",
-        ),
-        (
-            "--no-transcribe",
-            {"action": "store_true"},
-            "do not write down what the agent said; --expect-reply is then not checked",
-        ),
-        ("--quiet", {"action": "store_true"}, "only the failures"),
-    ),
-}
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26, width=100)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(
-        prog="voxray-dial",
-        usage="voxray-dial [--url URL] [STEP ...] [OPTION ...]",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=_Help,
-        allow_abbrev=False,
-    )
-    made.add_argument("--version", action="version", version=f"voxray-dial {__version__}")
-    for title, arguments in _GROUPS.items():
-        group = made.add_argument_group(title)
-        for flag, details, text in arguments:
-            group.add_argument(flag, help=text, **details)
-    return made
 
 
 # -- the command line -> a plan ----------------------------------------------
@@ -294,15 +78,29 @@ def plan_of(options: argparse.Namespace) -> Plan:
         transcribe=not options.no_transcribe,
         max_latency_ms=options.max_latency,
         quirks=_quirks(options),
+        pickup=options.pickup,
+        ring_secs=options.ring,
     )
 
 
 def _quirks(options: argparse.Namespace) -> Quirks:
     if not 0 <= options.reorder <= 10:
         raise BadScript("--reorder is 0 to 10")
+    if options.stop and options.no_stop:
+        raise BadScript("--stop or --no-stop")
     return Quirks(
         marks=not options.no_marks,
         first_mark=not options.lose_first_mark,
+        marks_after_clear={"yes": True, "no": False}.get(options.marks_after_clear),
+        clear_spares_message=options.clear_spares_message,
+        start_delay_secs=options.start_delay,
+        junk=options.junk,
+        stop=True if options.stop else False if options.no_stop else None,
+        close_after_stop=not options.no_close,
+        webhook_twice=options.webhook_twice,
+        duplicate_socket=options.duplicate_socket,
+        drop_after_secs=options.drop_after,
+        redials=not options.no_redial,
         leg_codec=options.leg_codec,
         reorder=options.reorder,
         rate_hz=options.sample_rate,
@@ -318,7 +116,7 @@ def _target(options: argparse.Namespace) -> Target:
     if options.stream_url and options.carrier != "exotel":
         raise DialFailed("--stream-url is for --carrier exotel: the others ask a webhook")
     side = CARRIERS[options.carrier]
-    return Target(
+    target = Target(
         url=options.url if url.path else f"{options.url}/",
         via=options.via,
         public_url=options.public_url,
@@ -330,4 +128,27 @@ def _target(options: argparse.Namespace) -> Target:
         carrier=options.carrier,
         method=options.method,
         stream_url=options.stream_url,
+        secrets=_secrets(options),
+    )
+    try:
+        target.signer  # noqa: B018 - a key that is none is a mistake in the command line
+    except BadKey as error:
+        raise DialFailed(str(error)) from None
+    return target
+
+
+def _secrets(options: argparse.Namespace) -> Secrets:
+    wanted = {"sha256": "twilio", "v2": "plivo"}.get(options.signature, options.carrier)
+    if wanted != options.carrier:
+        raise DialFailed(f"--signature {options.signature} is for --carrier {wanted}")
+    if options.signature == "none":
+        return Secrets(scheme="none")
+    return Secrets(
+        token=os.environ.get(CARRIERS[options.carrier].secret_env, ""),
+        shared_key=os.environ.get("TWILIO_SHARED_KEY", ""),
+        private_key=os.environ.get("TELNYX_PRIVATE_KEY", ""),
+        user=os.environ.get("EXOTEL_WS_USER", ""),
+        password=os.environ.get("EXOTEL_WS_PASSWORD", ""),
+        scheme=options.signature,
+        signs_get=not options.unsigned_get,
     )

@@ -2,23 +2,25 @@
 
 `SimulatedCall` is given a clock and a way to send; it is fed the agent's messages. 50 packets a second
 leave for as long as the call lasts, noise or silence when the caller says nothing, by a clock that does not
-drift: what is due is counted from the start of the stream, so a late tick sends what it missed.
+drift: what is due is counted from the start of the stream, so a late tick sends what it missed. Where the
+carrier dials again after a loss the call goes on meanwhile, unheard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from voxray.simulator.channel import Channel, Clock
+from voxray.simulator.earpiece import Earpiece
 from voxray.simulator.g711 import PACKET_BYTES, SILENCE_BYTE
 from voxray.simulator.line import SILENCE, Noise
 from voxray.simulator.measure import PACKET_SECS, Measure, Turn
 from voxray.simulator.performer import Act, Performer
-from voxray.simulator.playout import Playout
 from voxray.simulator.result import CallResult
 from voxray.simulator.script import SPOKEN, Do, Patience, Script, Step
 from voxray.simulator.twiml import StreamAnswer
@@ -26,24 +28,15 @@ from voxray.simulator.wires.twilio import CallerWire
 from voxray.simulator.wires.vocabulary import (
     AgentMessage,
     CallIds,
-    ClearAudio,
-    PlayAudio,
     Quirks,
-    SetMark,
+    SendKeys,
     Wire,
     WireFault,
 )
 
 MAX_FAULTS = 20
 DTMF_GAP_SECS = 0.25
-
-
-class Clock(Protocol):
-    """The reactor's or a test's; `seconds` must be monotonic."""
-
-    def seconds(self) -> float: ...
-
-    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> Any: ...
+REDIAL_SECS = 0.5  # ours; no carrier says how long it waits
 
 
 class SimulatedCall:
@@ -73,7 +66,7 @@ class SimulatedCall:
         self._wire = wire or CallerWire(
             account_sid=ids.account_sid, call_sid=ids.call_sid, stream_sid=ids.stream_sid
         )
-        self._quirks = quirks or Quirks()
+        self.quirks = quirks or Quirks()
         self._patience = patience or Patience()
         self._performer = Performer(script, self._patience)
         self.parameters = dict(parameters or {})  # the answer's, sent in `start`
@@ -84,16 +77,18 @@ class SimulatedCall:
         self._measure = Measure()
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock  # type: ignore[assignment]  # Clock is all it uses
-        self.started = 0.0  # the clock at `start`
-        self._sent = 0
+        self.started = 0.0  # the clock at the first `start`
+        self.redial: Callable[[], None] | None = None  # opens another socket, for a carrier that dials again
+        self.on_begun: Callable[[], None] | None = None  # told of every `start`
+        self._channel = Channel(clock, self._wire, self.quirks, self._begun)
+        self._abort: Callable[[], None] | None = None
+        self._later: list[Any] = []
+        self._sent = self._stream_from = 0  # packets; the present stream's timestamps count from the second
         self._line = b""
         self._keys: list[tuple[float, str]] = []
         self._sent_audio = bytearray()
-        self._heard_audio = bytearray()
-        self._analysed = 0
-        self._marks_due = 0
+        self._ear: Earpiece | None = None  # from the first `start` on
         self._over = False
-        self._running = False
 
     # -- the socket's side ---------------------------------------------------
     def answered(self, answer: StreamAnswer) -> None:
@@ -102,19 +97,41 @@ class SimulatedCall:
         self.result.warnings += answer.warnings
         self._wire.answered(answer.url, answer.attributes)
 
-    def start(self, send: Callable[[str], None], close: Callable[[int], None]) -> None:
-        """The socket is open. `send` takes one text message, `close` a close code."""
-        self._send, self._close = send, close
-        for text in self._wire.opening(self.parameters):
-            send(text)
-        self.started = self._clock.seconds()
-        self._playout = Playout(self.started, marks_survive=self._wire.marks_survive_clear)
-        self._running = True
-        self._ticker.start(PACKET_SECS, now=False).addErrback(self._broken)
+    def start(
+        self,
+        send: Callable[[str], None],
+        close: Callable[[int], None],
+        abort: Callable[[], None] | None = None,
+    ) -> None:
+        """The socket is open, or another one after a loss. `send` takes one text message, `close` a close
+        code; `abort` loses the socket.
+        """
+        self._abort = abort
+        if self._over:
+            close(1000)
+        else:
+            self._channel.opened(send, close, self.parameters)
+
+    def _begun(self) -> None:
+        """`start` has been sent."""
+        if self.quirks.drop_after_secs and self._abort is not None and self._ear is None:
+            self._wait(self.quirks.drop_after_secs, self._abort)
+        self._stream_from = self._sent
+        if self._ear is None:
+            self.started = self._clock.seconds()
+            self._ear = Earpiece(
+                self.started, self._wire, self.quirks, self._channel, self._measure, self.result
+            )
+            self._ticker.start(PACKET_SECS, now=False).addErrback(self._broken)
+        if self.on_begun is not None:
+            self.on_begun()
+
+    def _wait(self, secs: float, then: Callable[[], None]) -> None:
+        self._later.append(self._clock.callLater(secs, then))
 
     def message(self, payload: bytes, is_binary: bool = False) -> None:
         """The agent sent a message."""
-        if self._over or not self._running:
+        if self._over or not self._channel.up:
             return
         try:
             if is_binary:
@@ -123,7 +140,7 @@ class SimulatedCall:
         except WireFault as fault:
             self._note(str(fault))
             for text in self._wire.refused(fault):
-                self._send(text)
+                self._channel.send(text)
         for complaint in self._wire.complaints:
             self._note(complaint)
         self._wire.complaints.clear()
@@ -133,21 +150,42 @@ class SimulatedCall:
             self.result.faults.append(fault)
 
     def closed(self, code: int | None) -> None:
-        """The socket is gone. The carrier runs the next verb; there is none, so the call is over."""
-        self.result.close_code = code
-        if not self._over:
-            self._finish("agent-socket" if code == 1000 else "lost", hang_up=False)
+        """The socket is gone. The carrier dials again, or runs the next verb; there is none, so the call is
+        over.
+        """
+        self.result.close_codes.append(code)
+        self._channel.lost()
+        if not self._over and not self._dials_again(code):
+            self._finish("agent-socket" if code == 1000 else "lost")
 
     def refused(self, reason: str) -> None:
-        """The handshake failed: there never was a stream."""
-        if not self._over:
+        """The handshake failed: there never was a stream, or it does not go on."""
+        self._channel.lost()
+        if not self._over and not self._dials_again(None):
             self.result.problems.append(reason)
-            self._finish("refused", hang_up=False)
+            self._finish("lost" if self._ear else "refused")
+
+    def _dials_again(self, code: int | None) -> bool:
+        redial = self.redial
+        if redial is None or not (self.quirks.redials and self._wire.redials(code, self.result.redials)):
+            return False
+        self.result.redials += 1
+        self._wait(REDIAL_SECS, redial)
+        return True
 
     def hung_up_by_agent(self) -> None:
         """The agent ended the call through the carrier's REST API."""
+        if self.result.ended_by == "transferred":
+            self.result.problems.append("the agent hung up a call that it had transferred")
         if not self._over:
-            self._finish("agent", hang_up=True)
+            self._finish("agent")
+
+    def transferred(self, to: str, problem: str = "") -> None:
+        """The agent had the carrier connect the caller to somebody else: the stream is over, the call not."""
+        if not self._over:
+            self.result.transferred_to = to
+            self.result.problems += [problem] if problem else []
+            self._finish("transferred")
 
     def keys_from_agent(self, digits: str) -> None:
         """The agent pressed keys, by a message or through the REST API; the caller would hear them."""
@@ -157,53 +195,13 @@ class SimulatedCall:
     def hang_up(self, ended_by: str = "caller") -> None:
         """The caller (or the rig) ends the call."""
         if not self._over:
-            self._finish(ended_by, hang_up=self._running)
+            self._finish(ended_by)
 
-    # -- the agent's messages ------------------------------------------------
     def _obey(self, message: AgentMessage) -> None:
-        now = self._clock.seconds()
-        if isinstance(message, PlayAudio):
-            self.result.media_received += 1
-            self._measure.media(len(message.payload) / 8000.0, now - self.started)
-            self._playout.media(message.payload, now)
-        elif isinstance(message, SetMark):
-            self._playout.mark(message.name, now)
-            if not self._playout.pending:
-                self._listen()
-        elif isinstance(message, ClearAudio):
-            self._clear(now)
-        else:
+        if isinstance(message, SendKeys):
             self.keys_from_agent(message.digits)
-
-    def _clear(self, now: float) -> None:
-        self.result.clears += 1
-        self._playout.clear(now)
-        self._measure.clear(now - self.started)
-        self._listen()
-        for text in self._wire.cleared():
-            self._send(text)
-
-    def _echo(self, name: str, number: int) -> None:
-        """The mark that is the call's `number`th to fall due, from 1."""
-        if not self._quirks.marks or (number == 1 and not self._quirks.first_mark):
-            return
-        self.result.marks_echoed += 1
-        self._measure.mark()
-        self._send(self._wire.mark(name))
-
-    def _listen(self) -> None:
-        """Takes what was heard, answers marks, measures whole packets."""
-        heard = self._playout.take()
-        for name in heard.marks:
-            self._marks_due += 1
-            self._echo(name, self._marks_due)
-        for gap in heard.gaps:
-            self._measure.gap(gap)
-        self._heard_audio += heard.audio
-        while len(self._heard_audio) - self._analysed >= PACKET_BYTES:
-            end = self._analysed + PACKET_BYTES
-            self._measure.agent_packet(bytes(self._heard_audio[self._analysed : end]), end / 8000.0)
-            self._analysed = end
+        elif self._ear is not None:
+            self._ear.obey(message, self._clock.seconds())
 
     # -- the clock -----------------------------------------------------------
     def _tick(self) -> None:
@@ -216,8 +214,8 @@ class SimulatedCall:
 
     def _packet(self, number: int) -> None:
         now = number * PACKET_SECS
-        self._playout.advance(self.started + now)
-        self._listen()
+        assert self._ear is not None
+        self._ear.advance(self.started + now)
         act = self._performer.poll(now, self._measure.ears())
         if act is not None:
             self._perform(act, now)
@@ -225,14 +223,15 @@ class SimulatedCall:
             return
         if now >= self._max_secs:
             self.result.problems.append(f"the call was cut at {self._max_secs:g} s")
-            self._finish("timeout", hang_up=True)
+            self._finish("timeout")
             return
         self._press(now)
         payload = self._voice(now)
         self._sent = number
         self._sent_audio += payload
-        for text in self._wire.voice(payload, number * 20):
-            self._send(text)
+        if self._channel.up:
+            for text in self._wire.voice(payload, (number - self._stream_from) * 20):
+                self._channel.send(text)
 
     def _voice(self, now: float) -> bytes:
         if not self._line:
@@ -244,7 +243,7 @@ class SimulatedCall:
 
     def _press(self, now: float) -> None:
         while self._keys and self._keys[0][0] <= now:
-            self._send(self._wire.dtmf(self._keys.pop(0)[1], round(now * 1000)))
+            self._channel.send(self._wire.dtmf(self._keys.pop(0)[1], round(now * 1000)))
 
     def _perform(self, act: Act, now: float) -> None:
         step = act.step
@@ -253,7 +252,7 @@ class SimulatedCall:
         if step.do in SPOKEN or step.do is Do.DTMF:
             self._next_turn(step, now)
         elif step.do in (Do.HANG_UP, Do.EXPECT_HANG_UP):
-            self._finish("caller", hang_up=True)
+            self._finish("caller")
 
     def _next_turn(self, step: Step, now: float) -> None:
         before = self._measure.turn
@@ -272,8 +271,11 @@ class SimulatedCall:
             self._on_turn(turn)
 
     # -- the end -------------------------------------------------------------
-    def _finish(self, ended_by: str, *, hang_up: bool) -> None:
+    def _finish(self, ended_by: str) -> None:
         self._over = True
+        for each in self._later:
+            if each.active():
+                each.cancel()
         if self._ticker.running:
             self._ticker.stop()
         result = self.result
@@ -282,14 +284,10 @@ class SimulatedCall:
         result.packets_sent = self._sent
         result.duration_secs = self._sent * PACKET_SECS
         result.caller_audio = bytes(self._sent_audio)
-        result.agent_audio = bytes(self._heard_audio)
-        if self._running:
-            result.marks_set = self._playout.marks_set
+        if self._ear is not None:
+            result.agent_audio, result.marks_set = self._ear.audio, self._ear.marks_set
             self._tell(self._measure.turn)
-        if hang_up:
-            for text in self._wire.ended():
-                self._send(text)
-            self._close(1000)
+        self._channel.end()
         result.undone = [step.label for step in self._performer.remaining]
         self.done.callback(result)
 
@@ -298,4 +296,4 @@ class SimulatedCall:
         self._log.failure("simulated call failed", failure=failure)
         self.result.problems.append(f"the simulator failed: {failure.getErrorMessage()}")
         if not self._over:
-            self._finish("failed", hang_up=True)
+            self._finish("failed")

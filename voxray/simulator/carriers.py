@@ -1,4 +1,5 @@
-"""The four carriers as the simulator plays them: ids, the webhook's request, the answer, the wire.
+"""The four carriers as the simulator plays them: ids, the webhook's request, the answer, the wire, the
+signature.
 
 One entry a carrier; `rest` has the stand-ins for their REST APIs.
 """
@@ -14,6 +15,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from voxray.simulator.answers import parse_exotel, parse_plivo, parse_texml
+from voxray.simulator.signing import (
+    Secrets,
+    Signer,
+    exotel_signer,
+    plivo_signer,
+    telnyx_signer,
+    twilio_signer,
+)
 from voxray.simulator.twiml import StreamAnswer, parse_answer
 from voxray.simulator.wires.exotel import ExotelWire
 from voxray.simulator.wires.plivo import PlivoWire
@@ -40,6 +49,7 @@ class Carrier:
     fields: Callable[[CallIds, Numbers], dict[str, str]]
     parse_answer: Callable[[bytes], StreamAnswer]
     wire: Callable[[CallIds, Numbers, Quirks], Wire]
+    signer: Callable[[Secrets], Signer]
 
 
 # -- Twilio ------------------------------------------------------------------
@@ -143,6 +153,7 @@ _ALL = (
         _twilio_fields,
         parse_answer,
         _twilio_wire,
+        twilio_signer,
     ),
     Carrier(
         "telnyx",
@@ -151,12 +162,13 @@ _ALL = (
         "telnyx-texml (voxray-dial)",
         "telnyx-media (voxray-dial)",
         "3e6f995f-85f7-4705-9741-53b116d28237",
-        "",
+        "TELNYX_ACCOUNT_SID",
         "TELNYX_API_KEY",
         _telnyx_ids,
         _telnyx_fields,
         parse_texml,
         TelnyxWire,
+        telnyx_signer,
     ),
     Carrier(
         "plivo",
@@ -171,6 +183,7 @@ _ALL = (
         _plivo_fields,
         parse_plivo,
         lambda ids, numbers, quirks: PlivoWire(ids),
+        plivo_signer,
     ),
     Carrier(
         "exotel",
@@ -185,6 +198,7 @@ _ALL = (
         _exotel_fields,
         parse_exotel,
         ExotelWire,
+        exotel_signer,
     ),
 )
 CARRIERS: Mapping[str, Carrier] = MappingProxyType({each.name: each for each in _ALL})

@@ -73,6 +73,6 @@ def _words(turn: Turn, pattern: str) -> list[str]:
 def _ending(result: CallResult, script: Script) -> list[str]:
     if result.ended_by == "lost":
         return [f"the media socket was lost (close code {result.close_code})"]
-    if script.expect_hang_up and result.ended_by not in ("agent", "agent-socket"):
+    if script.expect_hang_up and result.ended_by not in ("agent", "agent-socket", "transferred"):
         return ["the agent did not hang up"]
     return []

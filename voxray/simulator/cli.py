@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,14 +16,17 @@ from twisted.internet.task import react
 
 from voxray.errors import VoxrayError
 from voxray.simulator import report
-from voxray.simulator.arguments import parser, plan_of
-from voxray.simulator.client import DialFailed
+from voxray.simulator.arguments import plan_of
 from voxray.simulator.engines import Engines
+from voxray.simulator.masking import masked
 from voxray.simulator.measure import Turn
+from voxray.simulator.options import parser
 from voxray.simulator.rest import Switchboard, listen
 from voxray.simulator.result import CallResult
 from voxray.simulator.script import BadScript
-from voxray.simulator.session import Judged, Plan, prepared, run
+from voxray.simulator.session import Judged, Plan, prepared, receive, run
+from voxray.simulator.signing import BadKey, public_key
+from voxray.simulator.target import DialFailed
 
 FAILED, MISTAKE = 1, 2
 
@@ -40,7 +44,7 @@ class Screen:
             self.always(text)
 
     def always(self, text: str) -> None:
-        self._stream.write(text + "\n")
+        self._stream.write(masked(text) + "\n")
         self._stream.flush()
 
     def line(self, call: int, turn: Turn) -> None:
@@ -63,11 +67,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Exit status: 0 as expected, 1 not, 2 a mistake in the command line."""
     options = parser().parse_args(arguments)
     try:
+        if options.print_public_key:
+            sys.stdout.write(_public_key() + "\n")
+            return
         plan = plan_of(options)
-    except (BadScript, DialFailed) as error:
+    except (BadScript, DialFailed, BadKey) as error:
         sys.stderr.write(f"voxray-dial: {error}\n")
         raise SystemExit(MISTAKE) from None
     react(lambda reactor: Deferred.fromCoroutine(_dial(reactor, options, plan)))
+
+
+def _public_key() -> str:
+    """Raises BadKey."""
+    key = os.environ.get("TELNYX_PRIVATE_KEY", "")
+    if not key:
+        raise BadKey(
+            "TELNYX_PRIVATE_KEY is not set: any 32 bytes in base64 (head -c 32 /dev/urandom | base64)"
+        )
+    return public_key(key)
 
 
 async def _dial(reactor: Any, options: argparse.Namespace, plan: Plan) -> None:
@@ -89,18 +106,29 @@ async def _calls(
     reactor: Any, options: argparse.Namespace, plan: Plan, engines: Engines, screen: Screen
 ) -> list[Judged]:
     plan = await prepared(plan, engines)
-    switchboard: Switchboard | None = None
+    target, awaited = plan.target, options.await_call
+    board: Switchboard | None = None
     port: Any = None
-    if options.rest_port is not None:
-        switchboard = Switchboard(plan.target.account_sid, plan.target.auth_token, plan.target.carrier)
-        port = await listen(reactor, switchboard, options.rest_port)
-        screen.tell(f"{plan.target.side.title}'s REST API: http://127.0.0.1:{port.getHost().port}")
-    screen.tell(f"calling {plan.target.stream_url or plan.target.url} as {plan.target.side.title}")
+    if options.rest_port is not None or awaited is not None:
+        board = Switchboard(
+            target.account_sid, target.auth_token, target.carrier, user=_api_user(target.carrier)
+        )
+        port = await listen(reactor, board, options.rest_port or 0)
+        screen.tell(f"{target.side.title}'s REST API: http://127.0.0.1:{port.getHost().port}")
     try:
-        return await run(reactor, plan, engines, screen, switchboard)
+        if awaited is not None and board is not None:
+            screen.tell(f"waiting for the agent to place a call, as {target.side.title}")
+            return await receive(reactor, plan, engines, screen, board, awaited)
+        screen.tell(f"calling {target.stream_url or target.url} as {target.side.title}")
+        return await run(reactor, plan, engines, screen, board)
     finally:
         if port is not None:
             await port.stopListening()
+
+
+def _api_user(carrier: str) -> str:
+    """Exotel's API has a user of its own; the others' is the account."""
+    return os.environ.get("EXOTEL_API_KEY", "") if carrier == "exotel" else ""
 
 
 def _report(options: argparse.Namespace, plan: Plan, judged: Sequence[Judged], screen: Screen) -> bool:
@@ -113,6 +141,8 @@ def _report(options: argparse.Namespace, plan: Plan, judged: Sequence[Judged], s
     for line in report.summary_lines(results) if results else ():
         screen.tell(line)
     for number, each in enumerate(judged, 1):
+        if each.placed is not None:
+            screen.tell(f"the agent called {each.placed.order.to}: {each.placed.status}")
         for failure in each.failures:
             screen.always(f"FAILED{f' call {number}' if plan.calls > 1 else ''}: {failure}")
     failed = any(each.failures for each in judged)

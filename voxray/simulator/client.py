@@ -1,118 +1,57 @@
 """Places a simulated call over real sockets: the webhook by HTTP, the media stream by Autobahn.
 
-What the webhook is sent, and what its answer means, is the carrier's (`carriers`). Only loopback unless
-allowed otherwise. When the webhook is on loopback the media socket goes to the webhook's own host and port,
-whatever public name the answer gives: that is what the carrier's network and the proxy in front of the
-daemon would have done. permessage-deflate is never offered; carriers do not.
+What the webhook is sent, and what its answer means, is the carrier's (`carriers`); where it all goes is
+`target`'s. permessage-deflate is never offered; carriers do not.
 """
 
 from __future__ import annotations
 
-import base64
-import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as SocketTimeout
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from voxray.simulator.answers import applet_url
 from voxray.simulator.caller import SimulatedCall
-from voxray.simulator.carriers import CARRIERS, Carrier
-from voxray.simulator.rest import Switchboard
+from voxray.simulator.duplicate import DuplicateSocket
+from voxray.simulator.rest.switchboard import Line, Switchboard
 from voxray.simulator.result import CallResult
+from voxray.simulator.signing import basic, outgoing
+from voxray.simulator.target import Address, Target, media_address
 from voxray.simulator.twiml import StreamAnswer
-from voxray.simulator.webhook import ask_webhook, signature, with_query
-from voxray.simulator.wires.vocabulary import CallIds, Numbers
+from voxray.simulator.webhook import ask
+from voxray.simulator.wires.vocabulary import CallIds
 
 MAX_MESSAGE_BYTES = 1 << 20  # a whole reply in one message is legal
 HANDSHAKE_SECS = 10.0
-DEFAULT_ACCOUNT_SID = CARRIERS["twilio"].default_account
 _CLOSE_SECS = 2.0
+_PATIENT_CLOSE_SECS = 8.0  # for an agent that is to close by itself
 _CLOSE_AFTER_STOP_SECS = 0.1
 
 
-class DialFailed(Exception):
-    """The call could not be placed; one line, for people."""
+class Party(Protocol):
+    """What a socket belongs to: a call, or a second socket of one."""
 
+    def start(
+        self, send: Callable[[str], None], close: Callable[[int], None], abort: Callable[[], None]
+    ) -> None: ...
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Whom to call, and as whom."""
+    def message(self, payload: bytes, is_binary: bool = False) -> None: ...
 
-    url: str  # the webhook
-    via: str = ""  # host:port for the media socket, plain ws; empty: see the module
-    public_url: str = ""  # what the webhook's signature covers; empty: `url`
-    from_number: str = "+15558675310"
-    to_number: str = "+15017122661"
-    account_sid: str = DEFAULT_ACCOUNT_SID
-    auth_token: str = field(default="", repr=False)  # empty: requests are not signed
-    allow_remote: bool = False
-    carrier: str = "twilio"
-    method: str = ""  # of the webhook; empty: the carrier's own
-    stream_url: str = ""  # Exotel's static applet: no webhook is asked
+    def closed(self, code: int | None) -> None: ...
 
-    @property
-    def side(self) -> Carrier:
-        return CARRIERS[self.carrier]
+    def refused(self, reason: str) -> None: ...
 
-    @property
-    def numbers(self) -> Numbers:
-        return Numbers(self.from_number, self.to_number)
-
-
-def new_ids(account_sid: str, carrier: str = "twilio") -> CallIds:
-    """Fresh ids of the carrier's shape."""
-    return CARRIERS[carrier].new_ids(account_sid)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address can only be this machine. Names other than localhost are not looked up."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the media socket is opened."""
-
-    host: str
-    port: int
-    tls: bool
-
-
-def media_address(target: Target, stream_url: str) -> Address:
-    """Where to connect for this answer. Raises DialFailed when that is not loopback and may not be."""
-    webhook, stream = urlsplit(target.url), urlsplit(stream_url)
-    if target.via:
-        via = urlsplit(f"//{target.via}")
-        address = Address(via.hostname or "", via.port or 80, tls=False)
-    elif is_loopback(webhook.hostname or ""):
-        secure = webhook.scheme == "https"
-        address = Address(webhook.hostname or "", webhook.port or (443 if secure else 80), tls=secure)
-    else:
-        secure = stream.scheme == "wss"
-        address = Address(stream.hostname or "", stream.port or (443 if secure else 80), tls=secure)
-    check_local(address.host, target.allow_remote)
-    return address
-
-
-def check_local(host: str, allow_remote: bool) -> None:
-    """Raises DialFailed for a host that is another machine, unless allowed."""
-    if not allow_remote and not is_loopback(host):
-        raise DialFailed(f"{host!r} is not this machine; --allow-remote lets calls leave it")
+    def hang_up(self, ended_by: str) -> None: ...
 
 
 class CallerProtocol(WebSocketClientProtocol):
@@ -120,16 +59,24 @@ class CallerProtocol(WebSocketClientProtocol):
 
     _voxray_log = Logger()
 
-    def __init__(self, call: SimulatedCall) -> None:
+    def __init__(self, call: Party) -> None:
         super().__init__()
         self._call = call
         self.opened = False
         self._closing: Any = None
         self.gone: Deferred[None] = Deferred()
 
+    def sendData(self, data: bytes, *more: Any, **named: Any) -> None:
+        """Autobahn's, which names the port of the handshake's Host even when it is the scheme's own."""
+        if self.state == self.STATE_CONNECTING:
+            host = f"\r\nHost: {self.factory.host}"
+            port = 443 if self.factory.isSecure else 80
+            data = data.replace(f"{host}:{port}\r\n".encode(), f"{host}\r\n".encode(), 1)
+        super().sendData(data, *more, **named)
+
     def onOpen(self) -> None:
         self.opened = True
-        self._guarded(self._call.start, self._send_text, self._send_close)
+        self._guarded(self._call.start, self._send_text, self._send_close, self._abort)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._guarded(self._call.message, payload, isBinary)
@@ -163,6 +110,9 @@ class CallerProtocol(WebSocketClientProtocol):
         """After `stop` the agent may close first. Two closes that cross are a reset to an Autobahn server."""
         self._closing = self.factory.reactor.callLater(_CLOSE_AFTER_STOP_SECS, self._close_now, code)
 
+    def _abort(self) -> None:
+        self.dropConnection(abort=True)
+
     def _close_now(self, code: int) -> None:
         if self.state == self.STATE_OPEN:
             self.sendClose(code)
@@ -174,7 +124,7 @@ class CallerFactory(WebSocketClientFactory):
     noisy = False
 
     def __init__(
-        self, reactor: Any, url: str, call: SimulatedCall, user_agent: str, headers: Mapping[str, str]
+        self, reactor: Any, url: str, call: Party, user_agent: str, headers: Mapping[str, str]
     ) -> None:
         super().__init__(url, useragent=user_agent, headers=dict(headers), reactor=reactor)  # type: ignore[no-untyped-call]
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
@@ -200,19 +150,17 @@ def _endpoint(reactor: Any, address: Address) -> IStreamClientEndpoint:
     return wrapClientTLS(optionsForClientTLS(address.host), endpoint) if address.tls else endpoint
 
 
-async def ring(reactor: Any, target: Target, ids: CallIds) -> StreamAnswer:
-    """The webhook: what the server wants done with the call. Raises DialFailed, WebhookFailed, BadAnswer."""
+async def ring(reactor: Any, target: Target, ids: CallIds, times: int = 1) -> StreamAnswer:
+    """The webhook: what the server wants done with the call; the last answer counts. Raises DialFailed,
+    WebhookFailed, BadAnswer, BadKey.
+    """
     if target.stream_url:
         return applet_url(target.stream_url)
-    check_local(urlsplit(target.url).hostname or "", target.allow_remote)
     side, fields = target.side, target.side.fields(ids, target.numbers)
     method = target.method or side.method
-    headers = {"User-Agent": side.user_agent}
-    if target.carrier == "twilio" and target.auth_token:
-        public = target.public_url or target.url
-        signed = (public, fields) if method == "POST" else (with_query(public, fields), {})
-        headers["X-Twilio-Signature"] = signature(target.auth_token, *signed)
-    return side.parse_answer(await ask_webhook(reactor, method, target.url, fields, headers))
+    signed, sent = (outgoing(method, url, fields) for url in (target.public, target.url))
+    bodies = [await ask(reactor, target, signed, sent.url) for _ in range(times)]
+    return side.parse_answer(bodies[-1])
 
 
 def upgrade(target: Target, url: str) -> tuple[str, dict[str, str]]:
@@ -221,38 +169,118 @@ def upgrade(target: Target, url: str) -> tuple[str, dict[str, str]]:
     A user and a password in the URL become Basic credentials, as on Exotel.
     """
     parts = urlsplit(url)
-    if target.carrier == "twilio":
-        token = target.auth_token
-        return url, {"X-Twilio-Signature": signature(token, url, {})} if token else {}
-    user, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return url, {}
-    secret = base64.b64encode(user.encode("ascii")).decode("ascii")
-    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {secret}"}
+    userinfo, at, host = parts.netloc.rpartition("@")
+    plain = urlunsplit(parts._replace(netloc=host))
+    headers = target.signer.upgrade(plain)
+    if at:
+        user, _, password = userinfo.partition(":")
+        headers |= {"Authorization": basic(unquote(user), unquote(password))}
+    return plain, headers
+
+
+class Sockets:
+    """The media sockets of one call: the first, those after a loss, and a duplicate if it is to have one."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, target: Target, url: str, call: SimulatedCall) -> None:
+        self._reactor, self._target, self._url, self._call = reactor, target, url, call
+        self._address = media_address(target, url)
+        self._opened: list[CallerProtocol] = []
+        self._waiting: list[Deferred[None]] = []
+
+    async def open(self) -> None:
+        """The first."""
+        self._call.redial = self._redial
+        if self._call.quirks.duplicate_socket:
+            self._call.on_begun = self._duplicate
+        await self._connect(self._call)
+
+    async def _connect(self, party: Party) -> None:
+        """Signed anew each time."""
+        url, headers = upgrade(self._target, self._url)
+        factory = CallerFactory(self._reactor, url, party, self._target.side.socket_agent, headers)
+        try:
+            await _endpoint(self._reactor, self._address).connect(factory)
+        except (ConnectError, DNSLookupError, SocketTimeout) as error:
+            party.refused(f"the media socket at {self._address.host}:{self._address.port}: {error}")
+        else:
+            self._opened.append(factory.caller)
+
+    def _redial(self) -> None:
+        self._later(self._connect(self._call))
+
+    def _duplicate(self) -> None:
+        self._call.on_begun = None
+        stream_sid = self._target.side.new_ids("").stream_sid
+        ids = self._call.result.ids.another_stream(stream_sid)
+        wire = self._target.side.wire(ids, self._target.numbers, self._call.quirks)
+        second = DuplicateSocket(wire, self._call.parameters)
+        self._call.result.duplicate = second.result
+        self._later(self._connect(second))
+        self._call.done.addCallback(second.call_over)
+
+    def _later(self, connecting: Any) -> None:
+        waiting: Deferred[None] = Deferred.fromCoroutine(connecting)
+        waiting.addErrback(self._broken)
+        self._waiting.append(waiting)
+
+    def _broken(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            self._log.failure("a media socket failed", failure=failure)
+            self._call.hang_up("failed")
+
+    async def gone(self) -> None:
+        """Until all are closed; what the agent does not close in time is dropped."""
+        for waiting in self._waiting:
+            waiting.cancel()
+        patient = not self._call.quirks.close_after_stop
+        for socket in self._opened:
+            await socket.closed_within(self._reactor, _PATIENT_CLOSE_SECS if patient else _CLOSE_SECS)
 
 
 async def place_call(
     reactor: Any, target: Target, call: SimulatedCall, switchboard: Switchboard | None = None
 ) -> CallResult:
-    """Rings, connects, and follows the call to its end. Raises DialFailed, WebhookFailed, BadAnswer."""
+    """Rings, connects, and follows the call to its end. Raises what `ring` does."""
     began = reactor.seconds()
-    ids = call.result.ids
-    answer = await ring(reactor, target, ids)
+    answer = await ring(reactor, target, call.result.ids, 2 if call.quirks.webhook_twice else 1)
+    return await connect(reactor, target, call, answer, switchboard, began)
+
+
+async def connect(
+    reactor: Any,
+    target: Target,
+    call: SimulatedCall,
+    answer: StreamAnswer,
+    switchboard: Switchboard | None = None,
+    began: float = 0.0,
+) -> CallResult:
+    """The call whose webhook has been answered, to its end. Raises DialFailed for another machine."""
+    call_sid = call.result.ids.call_sid
     call.answered(answer)
-    address = media_address(target, answer.url)
-    url, headers = upgrade(target, answer.url)
-    factory = CallerFactory(reactor, url, call, target.side.socket_agent, headers)
+    sockets = Sockets(reactor, target, answer.url, call)
     if switchboard is not None:
-        switchboard.add(ids.call_sid, call.hung_up_by_agent, call.keys_from_agent)
+        switchboard.add(call_sid, line_of(reactor, target, call))
     try:
-        await _endpoint(reactor, address).connect(factory)
+        await sockets.open()
         result = await call.done
-        result.setup_ms = max(0.0, (call.started - began) * 1000.0)
-        await factory.caller.closed_within(reactor, _CLOSE_SECS)
-    except (ConnectError, DNSLookupError, SocketTimeout) as error:
-        raise DialFailed(f"the media socket at {address.host}:{address.port}: {error}") from None
+        result.setup_ms = max(0.0, (call.started - (began or call.started)) * 1000.0)
+        await sockets.gone()
     finally:
         call.hang_up("failed")  # nothing for a call that is over; the end of one that is being given up
         if switchboard is not None:
-            switchboard.remove(ids.call_sid)
+            switchboard.remove(call_sid)
     return result
+
+
+def line_of(reactor: Any, target: Target, call: SimulatedCall) -> Line:
+    """What the carrier's REST API can do to this call, and ask the agent about it."""
+
+    async def fetch(method: str, url: str) -> bytes:
+        fields = target.side.fields(call.result.ids, target.numbers) | {"CallStatus": "in-progress"}
+        if "Event" in fields:
+            fields["Event"] = "Redirect"  # Plivo's
+        return await ask(reactor, target, outgoing(method, url, fields))
+
+    return Line(call.hung_up_by_agent, call.keys_from_agent, call.transferred, fetch)

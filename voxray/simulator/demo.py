@@ -23,7 +23,6 @@ from twisted.internet.task import deferLater, react
 import voxray
 from voxray.errors import VoxrayError
 from voxray.simulator import report, story
-from voxray.simulator.client import DEFAULT_ACCOUNT_SID, Target
 from voxray.simulator.daemon import Daemon, DaemonFailed, Event, environment, free_port
 from voxray.simulator.engines import Engines
 from voxray.simulator.measure import Turn
@@ -31,6 +30,7 @@ from voxray.simulator.rest import Switchboard, listen
 from voxray.simulator.result import CallResult
 from voxray.simulator.script import BadScript, Do
 from voxray.simulator.session import Judged, Plan, prepared, run
+from voxray.simulator.target import DEFAULT_ACCOUNT_SID, Target
 
 MAX_SECS = 180.0
 PACKAGE = Path(voxray.__file__).resolve().parent

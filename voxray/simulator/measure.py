@@ -3,7 +3,7 @@
 A *turn* begins when the caller begins to speak (turn 0, the greeting, when the stream begins) and lasts
 until the next. Latency is taken at the ear: from the caller's last audible packet to the first audible
 packet out of the playback buffer, so the agent's lead and its leading silence count. Audible means an RMS
-over -46 dBFS in 20 ms.
+over -46 dBFS in 20 ms. How much of a reply was heard is counted in samples, whatever it sounds like.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from voxray.simulator.g711 import PACKET_BYTES, SILENCE_BYTE, decode
+from voxray.simulator.g711 import PACKET_BYTES, RATE_HZ, SILENCE_BYTE, decode
 from voxray.simulator.performer import Ears
-from voxray.simulator.playout import Gap
+from voxray.simulator.playout import Gap, Spoken
 from voxray.simulator.script import SPOKEN, Do, Step
 
 PACKET_SECS = 0.02
 AUDIBLE_RMS = 0.005  # -46 dBFS
 _SILENCE = bytes([SILENCE_BYTE]) * PACKET_BYTES
 _BREATH_SECS = 0.1  # quiet shorter than this is inside a word
+_PAUSE_SECS = 1.0  # audio that has been silence for so long is no longer the turn before
 _LONGEST_GAP_SECS = 1.0  # a dry buffer for longer is a pause, not a stutter
 
 
@@ -68,6 +69,7 @@ class Turn:
     marks: int = 0
     problems: list[str] = field(default_factory=list)
     heard: str | None = None  # the agent's words, transcribed
+    audio: Spoken = field(default_factory=Spoken)  # the reply's, as it fared in the playback buffer
 
     @property
     def spoken(self) -> bool:
@@ -97,6 +99,16 @@ class Turn:
         if self.clear_at is None or self.speech_began is None:
             return None
         return (self.clear_at - self.speech_began) * 1000.0
+
+    @property
+    def heard_ms(self) -> float:
+        """How much of the reply's audio came out of the earpiece, its own pauses included, gaps not."""
+        return self.audio.played * 1000.0 / RATE_HZ
+
+    @property
+    def dropped_ms(self) -> float:
+        """How much of it a clear threw away."""
+        return self.audio.dropped * 1000.0 / RATE_HZ
 
     @property
     def gap_ms(self) -> float:
@@ -138,14 +150,20 @@ class Measure:
         self._spoken_secs = 0.0
         return turn
 
-    def agent_packet(self, packet: bytes, now: float) -> None:
-        """20 ms that ended at `now` came out of the playback buffer."""
+    @property
+    def speaking(self) -> Turn:
+        """The turn whose reply the agent's audio is that arrives now: until a clear, the one spoken over."""
+        carried = self._carried and self.turn.clear_at is None
+        return self.turns[-2] if carried else self.turn
+
+    def agent_packet(self, packet: bytes, now: float, dry: bool = True) -> None:
+        """20 ms that ended at `now` came out of the playback buffer; `dry`: there is nothing more in it."""
         began = now - PACKET_SECS
         if level(packet) < AUDIBLE_RMS:
-            self._agent_quiet(began)
+            self._agent_quiet(began, dry)
             return
         self._quiet_since = None
-        owner = self.turns[-2] if self._carried and len(self.turns) > 1 else self.turn
+        owner = self.turns[-2] if self._carried else self.turn
         owner.reply_ended = now
         if self._carried:
             return
@@ -155,10 +173,14 @@ class Measure:
             early = began < (owner.speech_ended or 0.0) - PACKET_SECS
             owner.cut_off = early and owner.spoken and owner.answers
 
-    def _agent_quiet(self, began: float) -> None:
+    def _agent_quiet(self, began: float, dry: bool) -> None:
+        """A pause between two sentences is not the end of a reply that is still being played."""
         if self._quiet_since is None:
             self._quiet_since = began
-        if self._carried and began - self._quiet_since >= _BREATH_SECS:
+        if not self._carried:
+            return
+        quiet = began - self._quiet_since
+        if self.turn.clear_at is not None or quiet >= (_BREATH_SECS if dry else _PAUSE_SECS):
             self._carried = False
             self.turn.stopped_at = self._quiet_since
 

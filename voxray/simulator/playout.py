@@ -23,6 +23,24 @@ class Gap:
     length_secs: float
 
 
+@dataclass(slots=True)
+class Spoken:
+    """What became of one reply's audio, in samples."""
+
+    queued: int = 0
+    played: int = 0
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class _Message:
+    """One message's audio in the buffer: what is left of it, and whether it has begun to play."""
+
+    left: int
+    spoken: Spoken
+    begun: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What came out since the last `take`: audio, and the marks that fell due, in order."""
@@ -33,11 +51,14 @@ class Heard:
 
 
 class Playout:
-    """One call's buffer. `started` is sample 0's moment; `marks_survive` a clear on some carriers."""
+    """One call's buffer. `started` is sample 0's moment; `marks_survive` a clear on some carriers, and some
+    may spare the message that is being played.
+    """
 
-    def __init__(self, started: float, *, marks_survive: bool = True) -> None:
+    def __init__(self, started: float, *, marks_survive: bool = True, spares_message: bool = False) -> None:
         self._started = started
-        self._marks_survive = marks_survive
+        self._marks_survive, self._spares_message = marks_survive, spares_message
+        self._messages: deque[_Message] = deque()
         self._buffer = bytearray()
         self._position = 0  # samples heard since the start, silence included
         self._dry_since: int | None = None
@@ -60,8 +81,10 @@ class Playout:
     def pending_secs(self) -> float:
         return len(self._buffer) / RATE_HZ
 
-    def media(self, payload: bytes, now: float) -> None:
-        """Queues audio. Beyond ten minutes it is counted and thrown away: no reply is that long."""
+    def media(self, payload: bytes, now: float, spoken: Spoken | None = None) -> None:
+        """Queues a message's audio, which is part of `spoken`. Beyond ten minutes it is counted and thrown
+        away: no reply is that long.
+        """
         self.advance(now)
         if len(self._buffer) + len(payload) > MAX_BUFFER_SECS * RATE_HZ:
             self.overflowed += len(payload)
@@ -73,6 +96,10 @@ class Playout:
             self._dry_since = None
         self._buffer += payload
         self.queued += len(payload)
+        if payload:
+            spoken = spoken or Spoken()
+            spoken.queued += len(payload)
+            self._messages.append(_Message(len(payload), spoken))
 
     def mark(self, name: str, now: float) -> None:
         """Due when what is queued now has been played; at once when nothing is."""
@@ -86,14 +113,22 @@ class Playout:
         dropped.
         """
         self.advance(now)
-        dropped = len(self._buffer)
+        spared = self._messages.popleft() if self._spares() else None
+        for message in self._messages:
+            message.spoken.dropped += message.left
+        self._messages = deque([spared] if spared else ())
+        kept = spared.left if spared else 0
+        dropped = len(self._buffer) - kept
         self.dropped += dropped
-        self._buffer.clear()
+        del self._buffer[kept:]
         self._dry_since = None
         if not self._marks_survive:
             self._marks.clear()
         self._collect_marks()
         return dropped / RATE_HZ
+
+    def _spares(self) -> bool:
+        return self._spares_message and bool(self._messages) and self._messages[0].begun
 
     def advance(self, now: float) -> None:
         """Plays up to `now`. An earlier `now` than the last changes nothing."""
@@ -105,11 +140,23 @@ class Playout:
             self._audio += self._buffer[:audible]
             del self._buffer[:audible]
             self.played += audible
+            self._account(audible)
             if not self._buffer:
                 self._dry_since = self._position + audible
         self._audio += bytes([SILENCE_BYTE]) * (due - audible)
         self._position += due
         self._collect_marks()
+
+    def _account(self, played: int) -> None:
+        while played:
+            message = self._messages[0]
+            part = min(played, message.left)
+            message.spoken.played += part
+            message.left -= part
+            message.begun = True
+            played -= part
+            if not message.left:
+                self._messages.popleft()
 
     def take(self) -> Heard:
         """What was heard since the last take."""

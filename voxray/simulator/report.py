@@ -8,12 +8,14 @@ import json
 import sys
 import wave
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from voxray.simulator import g711
+from voxray.simulator.masking import masked
 from voxray.simulator.measure import Turn
 from voxray.simulator.result import CallResult
 from voxray.simulator.script import Do
@@ -23,6 +25,8 @@ ENDINGS = {
     "agent-socket": "the agent closed the media socket",
     "caller": "the caller hung up",
     "lost": "the media socket was lost",
+    "transferred": "the agent had the caller transferred",
+    "limit": "the carrier ended it: out of the time the agent had asked for",
     "timeout": "cut off: out of time",
     "refused": "refused",
     "failed": "the simulator failed",
@@ -157,6 +161,10 @@ def call_json(result: CallResult, failures: Sequence[str]) -> dict[str, Any]:
         "failures": list(failures),
         "ended_by": result.ended_by,
         "close_code": result.close_code,
+        "close_codes": result.close_codes,
+        "redials": result.redials,
+        "duplicate": None if result.duplicate is None else asdict(result.duplicate),
+        "transferred_to": result.transferred_to,
         "duration_secs": round(result.duration_secs, 2),
         "setup_ms": round(result.setup_ms, 1),
         "packets_sent": result.packets_sent,
@@ -192,6 +200,8 @@ def turn_json(turn: Turn) -> dict[str, Any]:
         "cut_off": turn.cut_off,
         "clear_ms": _rounded(turn.clear_ms),
         "agent_stopped_secs": _rounded(turn.stopped_at, 3),
+        "heard_ms": round(turn.heard_ms, 1),
+        "dropped_ms": round(turn.dropped_ms, 1),
         "stale_ms": round(turn.stale_secs * 1000.0, 1),
         "gaps": len(turn.gaps),
         "gap_ms": round(turn.gap_ms, 1),
@@ -217,7 +227,7 @@ def document(url: str, calls: Sequence[tuple[CallResult | None, Sequence[str]]])
 
 def write_json(path: Path | None, document: Mapping[str, Any]) -> None:
     """To a file, or to standard output."""
-    text = json.dumps(document, indent=1) + "\n"
+    text = masked(json.dumps(document, indent=1)) + "\n"
     if path is None:
         sys.stdout.write(text)
     else:

@@ -9,22 +9,26 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 
 from voxray.errors import VoxrayError
 from voxray.simulator import checks
 from voxray.simulator.caller import SimulatedCall
-from voxray.simulator.client import DialFailed, Target, new_ids, place_call
+from voxray.simulator.client import place_call
 from voxray.simulator.engines import Engines
 from voxray.simulator.line import Noise
 from voxray.simulator.listen import transcribe_turns
 from voxray.simulator.measure import Turn
-from voxray.simulator.rest import Switchboard
+from voxray.simulator.outbound import Exchange, Pickup, Placed
+from voxray.simulator.rest import Order, Switchboard
 from voxray.simulator.result import CallResult
 from voxray.simulator.script import SPOKEN, Patience, Script
+from voxray.simulator.signing import BadKey
+from voxray.simulator.target import DialFailed, Target, new_ids
 from voxray.simulator.twiml import BadAnswer
 from voxray.simulator.voice import line_noise, prepare
 from voxray.simulator.webhook import WebhookFailed
-from voxray.simulator.wires.vocabulary import Quirks
+from voxray.simulator.wires.vocabulary import CallIds, Numbers, Quirks
 
 
 class Listener(Protocol):
@@ -54,6 +58,8 @@ class Plan:
     transcribe: bool = True
     max_latency_ms: float = 0.0
     quirks: Quirks = field(default_factory=Quirks)
+    pickup: str = "answer"  # of a call the agent places; or busy, no-answer, failed
+    ring_secs: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class Judged:
 
     result: CallResult | None
     failures: tuple[str, ...]
+    placed: Placed | None = None  # by the agent
 
 
 async def prepared(plan: Plan, engines: Engines) -> Plan:
@@ -76,7 +83,7 @@ async def run(
     reactor: Any, plan: Plan, engines: Engines, listener: Listener, switchboard: Switchboard | None = None
 ) -> list[Judged]:
     """Places the plan's calls. Nothing of a single call is raised: it is in its `failures`."""
-    noise = b"" if plan.noise_dbfs is None else line_noise(plan.noise_dbfs)
+    noise = _noise(plan)
     step = plan.ramp_secs / max(1, plan.calls - 1)
     waiting = [
         Deferred.fromCoroutine(_one(reactor, plan, number, number * step, noise, listener, switchboard))
@@ -106,24 +113,61 @@ async def _one(
         await later
     target = plan.target
     ids = new_ids(target.account_sid, target.carrier)
-    call = SimulatedCall(
+    call = _call(reactor, plan, number + 1, ids, target.numbers, noise, listener)
+    try:
+        result = await place_call(reactor, target, call, switchboard)
+    except (DialFailed, WebhookFailed, BadAnswer, BadKey) as error:
+        return str(error)
+    listener.ended(number + 1, result)
+    return result
+
+
+def _noise(plan: Plan) -> bytes:
+    return b"" if plan.noise_dbfs is None else line_noise(plan.noise_dbfs)
+
+
+def _call(
+    reactor: Any, plan: Plan, number: int, ids: CallIds, numbers: Numbers, noise: bytes, listener: Listener
+) -> SimulatedCall:
+    return SimulatedCall(
         reactor,
         ids,
         plan.script,
-        wire=target.side.wire(ids, target.numbers, plan.quirks),
+        wire=plan.target.side.wire(ids, numbers, plan.quirks),
         quirks=plan.quirks,
         patience=plan.patience,
         noise=Noise(noise),
         max_secs=plan.max_secs,
-        on_line=lambda turn: listener.line(number + 1, turn),
-        on_turn=lambda turn: listener.turn(number + 1, turn),
+        on_line=lambda turn: listener.line(number, turn),
+        on_turn=lambda turn: listener.turn(number, turn),
     )
+
+
+async def receive(
+    reactor: Any, plan: Plan, engines: Engines, listener: Listener, board: Switchboard, wait_secs: float
+) -> list[Judged]:
+    """Waits for the agent to place a call, and has it answered by the plan's caller, or not answered."""
+    noise = _noise(plan)
+
+    def pick_up(order: Order) -> Pickup:
+        if plan.pickup != "answer":
+            return Pickup(status=plan.pickup, ring_secs=plan.ring_secs)
+        call = _call(reactor, plan, 1, order.ids, order.numbers, noise, listener)
+        return Pickup(call, ring_secs=plan.ring_secs)
+
+    exchange = Exchange(reactor, plan.target, board, pick_up)
     try:
-        result = await place_call(reactor, target, call, switchboard)
-    except (DialFailed, WebhookFailed, BadAnswer) as error:
-        return str(error)
-    listener.ended(number + 1, result)
-    return result
+        placed = await exchange.next(wait_secs)
+    except TookTooLong:
+        return [Judged(None, (f"the agent placed no call within {wait_secs:g} s",))]
+    finally:
+        exchange.stop()
+    if placed.result is None:
+        return [Judged(None, (placed.problem,) if placed.problem else (), placed)]
+    listener.ended(1, placed.result)
+    judged = await _judged(plan, placed.result, engines)
+    more = (placed.problem,) if placed.problem else ()
+    return [replace(judged, failures=judged.failures + more, placed=placed)]
 
 
 async def _judged(plan: Plan, outcome: CallResult | str, engines: Engines) -> Judged:

@@ -1,18 +1,14 @@
-"""The carrier's HTTP request when a call comes in, and Twilio's signature of it.
+"""The carrier's HTTP requests to the agent: the webhook of a call, and what is told or asked later.
 
-The signature is HMAC-SHA1 over the URL as dialled, followed by the sorted, decoded form parameters; the
-media socket's upgrade is signed too, over its `wss://` URL alone. Without an auth token nothing is signed;
-the other carriers' requests are not signed yet.
+`ask` signs as the carrier does (`signing`) and goes where the agent really is (`target`).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlsplit
 
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -25,25 +21,16 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
+from voxray.simulator.masking import masked
+from voxray.simulator.signing import Outgoing
+from voxray.simulator.target import Target, check_local, reached
 from voxray.simulator.twiml import MAX_DOCUMENT_BYTES
 
 WEBHOOK_TIMEOUT_SECS = 15.0  # Twilio's
 
 
-def with_query(url: str, fields: Mapping[str, str]) -> str:
-    """The URL of a GET with these parameters."""
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(fields)}" if fields else url
-
-
 class WebhookFailed(Exception):
     """The webhook did not answer as a webhook should; one line, for people."""
-
-
-def signature(auth_token: str, url: str, parameters: Mapping[str, str]) -> str:
-    """`X-Twilio-Signature` for this request."""
-    signed = url + "".join(name + parameters[name] for name in sorted(parameters))
-    digest = hmac.new(auth_token.encode(), signed.encode(), hashlib.sha1).digest()
-    return base64.b64encode(digest).decode("ascii")
 
 
 @implementer(IBodyProducer)
@@ -84,52 +71,47 @@ class _Collector(Protocol):
         self._done.callback(bytes(self._body))
 
 
-async def post_webhook(
-    reactor: Any,
-    url: str,
-    form: Mapping[str, str],
-    *,
-    signed_as: str,
-    auth_token: str,
-    timeout_secs: float = WEBHOOK_TIMEOUT_SECS,
-) -> bytes:
-    """Posts the form as Twilio does; the body of a 200 answer. Raises WebhookFailed."""
-    headers = {"X-Twilio-Signature": signature(auth_token, signed_as, form)} if auth_token else {}
-    return await ask_webhook(reactor, "POST", url, form, headers, timeout_secs)
+async def ask(reactor: Any, target: Target, request: Outgoing, at: str = "") -> bytes:
+    """The body of a good answer to a public URL of the agent's. `at` is where it is really asked, if that is
+    not the same path at the target's address. Raises WebhookFailed, DialFailed, BadKey.
+    """
+    headers = {"User-Agent": target.side.user_agent} | target.signer.webhook(request)
+    real = at or reached(target, request.url)
+    check_local(urlsplit(real).hostname or "", target.allow_remote)
+    if urlsplit(request.url).netloc != urlsplit(real).netloc:
+        headers["Host"] = urlsplit(request.url).netloc
+    return await ask_webhook(reactor, replace(request, url=real), headers)
 
 
 async def ask_webhook(
     reactor: Any,
-    method: str,
-    url: str,
-    fields: Mapping[str, str],
+    request: Outgoing,
     headers: Mapping[str, str],
     timeout_secs: float = WEBHOOK_TIMEOUT_SECS,
 ) -> bytes:
-    """A carrier's request: a form by POST, the same names in the query by GET. The body of a 200 answer.
-    Raises WebhookFailed.
-    """
+    """Sends it as it is. The body of a 2xx answer. Raises WebhookFailed."""
+    url = request.url
     sent = Headers({"Accept": ["*/*"]})
     for name, value in headers.items():
         sent.setRawHeaders(name, [value])
     form: _Form | None = None
-    if method == "POST":
-        sent.setRawHeaders("Content-Type", ["application/x-www-form-urlencoded; charset=UTF-8"])
-        form = _Form(urlencode(fields).encode("ascii"))
+    if request.method == "POST":
+        sent.setRawHeaders("Content-Type", [request.content_type])
+        form = _Form(request.content)
     agent = Agent(reactor, connectTimeout=WEBHOOK_TIMEOUT_SECS)
-    asked_url = url if form else with_query(url, fields)
-    asked = agent.request(method.encode("ascii"), asked_url.encode("ascii"), sent, form)
+    asked = agent.request(request.method.encode("ascii"), url.encode("ascii"), sent, form)
+    place = masked(url.partition("?")[0])
     try:
         response = await asked.addTimeout(timeout_secs, reactor)
         body = await _body(response).addTimeout(timeout_secs, reactor)
     except (error.ConnectError, error.TimeoutError, error.DNSLookupError, ResponseFailed) as failed:
         if _gave_up(failed):
-            raise WebhookFailed(f"{url}: no answer within {timeout_secs:g} s") from None
-        raise WebhookFailed(f"{url}: {_reason(failed)}") from None
+            raise WebhookFailed(f"{place}: no answer within {timeout_secs:g} s") from None
+        raise WebhookFailed(f"{place}: {_reason(failed)}") from None
     except TookTooLong:
-        raise WebhookFailed(f"{url}: no answer within {timeout_secs:g} s") from None
-    if response.code != 200:
-        raise WebhookFailed(f"{url} answered {response.code}{_excerpt(body)}")
+        raise WebhookFailed(f"{place}: no answer within {timeout_secs:g} s") from None
+    if not 200 <= response.code < 300:
+        raise WebhookFailed(f"{place} answered {response.code}{masked(_excerpt(body))}")
     return body
 
 

@@ -59,12 +59,15 @@ class ExotelWire(Wire):
         super().__init__()
         self._ids, self._numbers = ids, numbers or Numbers()
         self._quirks = quirks or Quirks()
-        self._sequence = self._chunk = 0
         self._packets = bytearray()  # mu-law, not yet a whole message
         self._plays_until = 0.0
         self._hasty = False
         self._sid = self._spelt("stream_sid")
         self.answered("", {})
+
+    def reopened(self) -> None:
+        super().reopened()
+        self._packets.clear()
 
     def answered(self, url: str, attributes: Mapping[str, str]) -> None:
         rate_hz = self._quirks.rate_hz or rate_of(url)
@@ -113,9 +116,6 @@ class ExotelWire(Wire):
 
     def mark(self, name: str) -> str:
         return text(self._message("mark") | {"mark": {"name": name}})
-
-    def ended(self) -> list[str]:
-        return [self.stop()]
 
     def stop(self) -> str:
         stop = {

@@ -34,6 +34,7 @@ CONTENT_TYPES = {
     "audio/x-l16;rate=16000": (L16, 16_000),
 }
 DEFAULT_CONTENT_TYPE = "audio/x-mulaw;rate=8000"  # Plivo's pages disagree on it
+RETRIES = 2
 _KEYS = frozenset("0123456789*#ABCDabcdwW")
 
 
@@ -42,12 +43,16 @@ class PlivoWire(Wire):
 
     source = "Plivo"
     marks_survive_clear = False
+    sends_stop = False
 
     def __init__(self, ids: CallIds) -> None:
         super().__init__()
         self._ids = ids
-        self._sequence = self._chunk = 0
         self.answered("", {})
+
+    def redials(self, code: int | None, tries: int) -> bool:
+        """A connection that fails or is dropped is tried twice more."""
+        return code != 1000 and tries < RETRIES
 
     def answered(self, url: str, attributes: Mapping[str, str]) -> None:
         """The contentType rules both directions, for the whole stream."""
@@ -90,6 +95,10 @@ class PlivoWire(Wire):
 
     def mark(self, name: str) -> str:
         return text(self._message("playedStream") | {"name": name})
+
+    def stop(self) -> str:
+        """Not sent unless asked for: only the Java SDK knows it, and its shape is that SDK's."""
+        return text(self._message("stop") | {"reason": "callended"})
 
     def cleared(self) -> list[str]:
         return [text(self._message("clearedAudio"))]

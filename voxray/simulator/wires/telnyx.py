@@ -38,6 +38,7 @@ _TITLES = {
     INVALID_MEDIA: "invalid_media",
 }
 _LATE_EVERY = 5
+RECONNECTS = 3  # ours
 CLIENT_STATE = "aGF2ZSBhIG5pY2UgZGF5ID1d"  # the documentation's example
 
 
@@ -59,11 +60,19 @@ class TelnyxWire(Wire):
         self._ids, self._numbers = ids, numbers or Numbers()
         self._quirks = quirks or Quirks()
         self._wall, self._began = wall, 0.0
-        self._sequence = self._chunk = 0
         self._late: list[tuple[int, str]] = []  # the chunk after which it leaves, and the message
         self.answered("", {})
 
+    def reopened(self) -> None:
+        super().reopened()
+        self._late.clear()
+
+    def redials(self, code: int | None, tries: int) -> bool:
+        """Also when the agent closed it, unless the answer said not to. How often is not documented."""
+        return self._reconnects and code is not None and tries < RECONNECTS
+
     def answered(self, url: str, attributes: Mapping[str, str]) -> None:
+        self._reconnects = attributes.get("enableReconnect", "true") != "false"
         asked = attributes.get("codec", "default")
         asked = asked if asked in ("PCMU", "PCMA") else "PCMU"
         self._theirs = Codec(self._quirks.leg_codec or asked, 8000)
@@ -141,10 +150,10 @@ class TelnyxWire(Wire):
         payload = {"code": code, "title": _TITLES[code], "detail": fault.detail}
         return [text({"event": "error", "payload": payload, "stream_id": self._ids.stream_sid})]
 
-    def ended(self) -> list[str]:
+    def withheld(self) -> list[str]:
         late = [message for _, message in self._late]
         self._late.clear()
-        return [*late, self.stop()]
+        return late
 
     def stop(self) -> str:
         stop = {"user_id": self._ids.account_sid, "call_control_id": self._ids.call_sid}

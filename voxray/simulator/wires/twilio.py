@@ -40,8 +40,6 @@ class CallerWire(Wire):
         self.account_sid = account_sid
         self.call_sid = call_sid
         self.stream_sid = stream_sid
-        self._sequence = 0
-        self._chunk = 0
 
     def _next(self) -> str:
         self._sequence += 1
@@ -52,9 +50,6 @@ class CallerWire(Wire):
 
     def voice(self, mulaw: bytes, timestamp_ms: int) -> list[str]:
         return [self.media(mulaw, timestamp_ms)]
-
-    def ended(self) -> list[str]:
-        return [self.stop()]
 
     def read(self, message: bytes, now: float) -> AgentMessage:
         return parse(message, self.stream_sid)

@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 PACKET_MS = 20
@@ -66,6 +66,10 @@ class CallIds:
     stream_sid: str
     session_id: str = ""  # Telnyx alone has one
 
+    def another_stream(self, stream_sid: str) -> CallIds:
+        """Of the same call."""
+        return replace(self, stream_sid=stream_sid)
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -81,6 +85,18 @@ class Quirks:
 
     marks: bool = True  # False: no mark ever comes back
     first_mark: bool = True  # False: the first one does not (seen on Plivo)
+    marks_after_clear: bool | None = (
+        None  # whether those a clear overtakes come back; None: the carrier's way
+    )
+    clear_spares_message: bool = False  # a clear lets the message that is being played end
+    start_delay_secs: float = 0.0  # from the socket's opening to `start`
+    junk: bool = False  # what nobody can read comes before `start`
+    stop: bool | None = None  # whether there is a `stop`; None: the carrier's way
+    close_after_stop: bool = True  # False: the agent must close
+    webhook_twice: bool = False  # asked again, and the second answer obeyed
+    duplicate_socket: bool = False  # a second socket for the same call, with its own `start`
+    drop_after_secs: float = 0.0  # the socket is lost so long after `start`; 0: it is not
+    redials: bool = True  # Telnyx, Plivo: dial again after a loss, as they do
     leg_codec: str = ""  # Telnyx: heard whatever the answer asks for; empty: that, or PCMU
     reorder: int = 0  # Telnyx: every fifth packet comes so many packets late
     rate_hz: int = 0  # Exotel: 8000, 16000 or 24000; 0: what the stream's URL says
@@ -94,10 +110,22 @@ class Wire:
     binary_code = 0
     marks_survive_clear = True
     """Whether a clear makes the marks it overtakes come back."""
+    sends_stop = True
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
         """Faults in what the agent sent that the carrier puts up with; the reader empties it."""
+        self._sequence = self._chunk = 0
+
+    def reopened(self) -> None:
+        """Another socket: it counts from the beginning."""
+        self._sequence = self._chunk = 0
+
+    def redials(self, code: int | None, tries: int) -> bool:
+        """Whether the carrier dials again after a loss with this close code (None: there was no socket), when
+        it has done so `tries` times.
+        """
+        return False
 
     def answered(self, url: str, attributes: Mapping[str, str]) -> None:
         """The webhook's answer: what it says of the stream beside the parameters."""
@@ -129,9 +157,18 @@ class Wire:
         """The agent sent a binary message; all four carriers' are text."""
         return WireFault(self.binary_code, "a binary message", self.source)
 
-    def ended(self) -> list[str]:
-        """What is sent before the socket closes."""
+    def ended(self, stop: bool | None = None) -> list[str]:
+        """What is sent before the socket closes; `stop` says whether that is, if not the carrier's way."""
+        wanted = self.sends_stop if stop is None else stop
+        return [*self.withheld(), self.stop()] if wanted else self.withheld()
+
+    def withheld(self) -> list[str]:
+        """What was kept back for later, all at once."""
         return []
+
+    def stop(self) -> str:
+        """The last message, where there is one."""
+        raise NotImplementedError
 
     def read(self, message: bytes, now: float) -> AgentMessage:
         """One text message of the agent's, at `now` seconds. Raises WireFault and nothing else."""
