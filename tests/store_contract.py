@@ -177,6 +177,8 @@ class HandOverContract(_Contract):
         self.assertIsNone(await self.handover.get_dialed("another"))
         for carrier in ("twilio", "", "dial"):
             self.assertIsNone(await self.handover.get(carrier, ""))
+        self.assertEqual(await self.handover.take_dialed(dialed.call_id), dialed)
+        self.assertIsNone(await self.handover.get_dialed(dialed.call_id))
 
     async def test_a_body_that_cannot_be_stored(self) -> None:
         """It is refused, not cut."""
@@ -232,6 +234,26 @@ class BoardContract(_Contract):
         self.assertEqual((await self.brief.count(), await self.brief.calls()), (0, []))
         got = await self.brief.reserve(live(2), 1, take_over=False)
         self.assertEqual(got, Reserved(Verdict.ADMITTED, 1))
+
+    async def test_seen(self) -> None:
+        """A call is known while it is live and when it is over; one whose stream was replaced is not over."""
+        first, second = live(1), live(1)
+        self.assertFalse(await self.board.seen("twilio", "CA1"))
+        await self.board.reserve(first, 9, take_over=False)
+        self.assertTrue(await self.board.seen("twilio", "CA1"))
+        await self.board.reserve(second, 9, take_over=True)
+        await self.board.release(first)
+        self.assertTrue(await self.board.live("twilio", "CA1"))
+        await self.board.release(second)
+        self.assertFalse(await self.board.live("twilio", "CA1"))
+        self.assertTrue(await self.board.seen("twilio", "CA1"))
+        self.assertFalse(await self.board.seen("telnyx", "CA1"))
+        got = await self.board.reserve(first, 9, take_over=False)
+        self.assertEqual(got, Reserved(Verdict.ADMITTED, 1))
+        other = live(2)
+        await self.board.reserve(other, 9, take_over=False)
+        await self.board.release(other, over=False)
+        self.assertFalse(await self.board.seen("twilio", "CA2"))
 
     async def test_announced_again(self) -> None:
         """Calls that the board lost come back by being renewed, even over the limit."""

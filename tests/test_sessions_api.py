@@ -195,7 +195,7 @@ class OfferTests(SessionCase):
             for path in OFFERS:
                 got = self.offer(session_id, path)
                 self.assertEqual(got, (400, "VALIDATION_ERROR", "Invalid session ID format"), session_id[:50])
-        self.assertEqual(self.offer("voxray:session:..%2fx", OFFERS[0])[0], 404)  # it has a slash: no such path
+        self.assertEqual(self.offer("voxray:session:..%2fx", OFFERS[0])[0], 404)  # a slash: no such path
 
     def test_away(self) -> None:
         """503 and when to come again."""

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from voxray.call.expected import Expected
 from voxray.stores.forms import expected_of, expected_text, session_of, session_text
-from voxray.stores.ports import MAX_SHOWN, TTL_SECS, LiveCall, Renewed, Reserved, Session, Verdict
+from voxray.stores.ports import MAX_SHOWN, OVER_SECS, TTL_SECS, LiveCall, Renewed, Reserved, Session, Verdict
 
 MAX_SPENT = 100_000
 MAX_TEXT_BYTES = 64 << 20
@@ -125,6 +125,9 @@ class MemoryHandOver:
     async def take(self, carrier: str, call_sid: str) -> Expected | None:
         return self._read(self._texts.pop(f"{carrier} {call_sid}"))
 
+    async def take_dialed(self, dial_id: str) -> Expected | None:
+        return self._read(self._texts.pop(f"dial {dial_id}"))
+
     def _read(self, text: bytes | None) -> Expected | None:
         return None if text is None else expected_of(text)
 
@@ -135,6 +138,7 @@ class MemoryBoard:
     def __init__(self, clock: Callable[[], float], ttl_secs: float = TTL_SECS) -> None:
         self._clock, self._ttl_secs = clock, ttl_secs
         self._calls: dict[tuple[str, str], tuple[LiveCall, float]] = {}
+        self._over: Fading[bool] = Fading(clock, MAX_SPENT)
 
     async def reserve(self, call: LiveCall, limit: int, *, take_over: bool) -> Reserved:
         self._lapse()
@@ -157,10 +161,14 @@ class MemoryBoard:
                 self._hold(call)
         return Renewed(len(self._calls), tuple(lost))
 
-    async def release(self, call: LiveCall) -> None:
-        held = self._calls.get(key_of(call))
-        if held is not None and held[0].lease == call.lease:
-            del self._calls[key_of(call)]
+    async def release(self, call: LiveCall, *, over: bool = True) -> None:
+        self._lapse()
+        key = key_of(call)
+        held = self._calls.get(key)
+        if held is None or held[0].lease == call.lease:
+            self._calls.pop(key, None)
+            if over:
+                self._over.put(repr(key), True, OVER_SECS)
 
     async def calls(self) -> list[LiveCall]:
         self._lapse()
@@ -173,6 +181,9 @@ class MemoryBoard:
     async def live(self, carrier: str, call_sid: str) -> bool:
         self._lapse()
         return (carrier, call_sid) in self._calls
+
+    async def seen(self, carrier: str, call_sid: str) -> bool:
+        return await self.live(carrier, call_sid) or bool(self._over.get(repr((carrier, call_sid))))
 
     def _hold(self, call: LiveCall) -> None:
         self._calls[key_of(call)] = (call, self._clock() + self._ttl_secs)

@@ -69,6 +69,9 @@ class HandOver(Protocol):
 
     async def get_dialed(self, dial_id: str) -> Expected | None: ...
 
+    async def take_dialed(self, dial_id: str) -> Expected | None:
+        """As `take`. Who dialled it then finds that it was answered elsewhere."""
+
     async def take(self, carrier: str, call_sid: str) -> Expected | None:
         """As `get`, and nobody finds it again: its stream is here."""
 
@@ -122,8 +125,11 @@ class CallBoard(Protocol):
     async def renew(self, calls: Sequence[LiveCall]) -> Renewed:
         """They are still up. One that the board has lost is put back, whatever the limit."""
 
-    async def release(self, call: LiveCall) -> None:
-        """It is over; nothing where a newer stream has its place."""
+    async def release(self, call: LiveCall, *, over: bool = True) -> None:
+        """Gives the place back; nothing where a newer stream has it.
+
+        `over`: so is the call, which is remembered for `OVER_SECS`.
+        """
 
     async def calls(self) -> list[LiveCall]:
         """At most `MAX_SHOWN` of them."""
@@ -132,8 +138,14 @@ class CallBoard(Protocol):
 
     async def live(self, carrier: str, call_sid: str) -> bool: ...
 
+    async def seen(self, carrier: str, call_sid: str) -> bool:
+        """It is live, or was: who announces it again may be replaying an old request."""
 
-TTL_SECS = 25.0
+
+TTL_SECS = 15.0
 """A crashed instance's calls stand on the board for so long at most."""
-RENEW_SECS = 5.0
+RENEW_SECS = 4.0
+RENEWED_AT_ONCE = 200
+"""Calls in one command: Redis does nothing else meanwhile."""
+OVER_SECS = 3_600.0
 MAX_SHOWN = 1_000

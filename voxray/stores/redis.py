@@ -7,6 +7,7 @@
 | `voxray:token:<nonce>` | a stream token that is spent |
 | `voxray:expected:<digest>` | a call that was announced |
 | `voxray:{calls}:until`, `voxray:{calls}:about` | the board: when each call lapses, and what it is |
+| `voxray:{calls}:over:<digest>` | a call that is over |
 
 What is read may be anybody's writing: it is measured before it is fetched, and what is not ours is
 "not found", and counted.
@@ -32,12 +33,10 @@ from voxray.stores.forms import (
 )
 from voxray.stores.link import Script
 from voxray.stores.memory import key_of
-from voxray.stores.ports import TTL_SECS, LiveCall, Renewed, Reserved, Session, Verdict
+from voxray.stores.ports import OVER_SECS, TTL_SECS, LiveCall, Renewed, Reserved, Session, Verdict
 from voxray.stores.replies import Refusal, Reply, Word
 
 T = TypeVar("T")
-RENEWED_AT_ONCE = 200
-"""Calls in one command: Redis does nothing else meanwhile."""
 _BOARD = ("voxray:{calls}:until", "voxray:{calls}:about")
 
 
@@ -140,6 +139,9 @@ class RedisHandOver:
     async def take(self, carrier: str, call_sid: str) -> Expected | None:
         return self._read(await self._reading.text("expected", _announced(carrier, call_sid), scripts.TAKE))
 
+    async def take_dialed(self, dial_id: str) -> Expected | None:
+        return self._read(await self._reading.text("expected", _dialed(dial_id), scripts.TAKE))
+
     def _read(self, text: bytes | None) -> Expected | None:
         return self._reading.read("expected", text, expected_of)
 
@@ -160,19 +162,20 @@ class RedisBoard:
         return Reserved(Verdict.FULL, 0)  # not an answer of the script's
 
     async def renew(self, calls: Sequence[LiveCall]) -> Renewed:
-        lost: list[str] = []
-        count = 0
-        for first in range(0, max(1, len(calls)), RENEWED_AT_ONCE):
-            some = calls[first : first + RENEWED_AT_ONCE]
-            words = [word for call in some for word in (_member(call), call.lease, live_text(call))]
-            reply = await self._link.run(scripts.RENEW, _BOARD, self._ttl, *words)
-            match reply:
-                case [int(count), *leases]:
-                    lost += [lease.decode("ascii") for lease in leases if isinstance(lease, bytes)]
-        return Renewed(count, tuple(lost))
+        words = [word for call in calls for word in (_member(call), call.lease, live_text(call))]
+        reply = await self._link.run(scripts.RENEW, _BOARD, self._ttl, *words)
+        match reply:
+            case [int(count), *leases]:
+                lost = tuple(lease.decode("ascii") for lease in leases if isinstance(lease, bytes))
+                return Renewed(count, lost)
+        return Renewed(len(calls))  # not an answer of the script's
 
-    async def release(self, call: LiveCall) -> None:
-        await self._link.run(scripts.RELEASE, _BOARD, self._ttl, _member(call), call.lease)
+    async def release(self, call: LiveCall, *, over: bool = True) -> None:
+        member = _member(call)
+        keys = (*_BOARD, _over(member))
+        await self._link.run(
+            scripts.RELEASE, keys, self._ttl, member, call.lease, _ms(OVER_SECS) if over else 0
+        )
 
     async def calls(self) -> list[LiveCall]:
         reply = await self._link.run(scripts.LIST, _BOARD, self._ttl)
@@ -188,6 +191,10 @@ class RedisBoard:
         reply = await self._link.run(scripts.LIVE, _BOARD, self._ttl, digest(carrier, call_sid))
         return reply == 1
 
+    async def seen(self, carrier: str, call_sid: str) -> bool:
+        member = digest(carrier, call_sid)
+        return await self._link.run(scripts.SEEN, (*_BOARD, _over(member)), self._ttl, member) == 1
+
 
 _VERDICTS = {0: Verdict.ADMITTED, 1: Verdict.FULL, 2: Verdict.LIVE}
 
@@ -198,6 +205,10 @@ def _ms(secs: float) -> int:
 
 def _member(call: LiveCall) -> str:
     return digest(*key_of(call))
+
+
+def _over(member: str) -> str:
+    return f"voxray:{{calls}}:over:{member}"
 
 
 def _session(session_id: str) -> str:

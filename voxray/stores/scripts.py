@@ -87,13 +87,15 @@ return answer
 """
 )
 
-# ARGV: ttl, member, lease
+# KEYS[3]: the mark of a call that is over. ARGV: ttl, member, lease, how long the mark stands, 0: none
 RELEASE = Script(
     _FIRST
     + """
-if lease_of(ARGV[2]) == ARGV[3] then
+local held = lease_of(ARGV[2])
+if not held or held == ARGV[3] then
   redis.call('ZREM', KEYS[1], ARGV[2])
   redis.call('HDEL', KEYS[2], ARGV[2])
+  if ARGV[4] ~= '0' then redis.call('SET', KEYS[3], '1', 'PX', ARGV[4]) end
 end
 return redis.call('ZCARD', KEYS[1])
 """
@@ -114,6 +116,9 @@ return answer
 )
 
 COUNT = Script(_FIRST + "return redis.call('ZCARD', KEYS[1])")
+
+# KEYS[3]: as in RELEASE. ARGV: ttl, member
+SEEN = Script(_FIRST + "return (lease_of(ARGV[2]) or redis.call('EXISTS', KEYS[3]) == 1) and 1 or 0")
 
 # ARGV: ttl, member
 LIVE = Script(_FIRST + "return lease_of(ARGV[2]) and 1 or 0")
