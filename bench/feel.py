@@ -118,7 +118,7 @@ def scripts(turns: int, barge_ins: int) -> list[Script]:
 async def measure(reactor: Any, turns: int, barge_ins: int) -> Found:
     found, port = Found(), free_port()
     daemon = Daemon(reactor, lambda event: None)
-    daemon.start(ROOT / "etc" / "voxray.json", environment(port, free_port(), "AC" + "0" * 32, "x"), ROOT)
+    daemon.start(ROOT / "etc" / "voxray.json", environment(port), ROOT)
     engines = Engines(reactor)
     try:
         await daemon.ready(f"http://127.0.0.1:{port}/ready", lambda waited: None)

@@ -59,6 +59,7 @@ class ApiTestCase(HttpTestCase):
             Tokens(),
             self.clock,
             room=lambda: self.room,
+            longest_secs=3600.0,
         )
         self.addCleanup(self.stop_watching)
         return self.with_keys(KEY, "another-key")

@@ -187,7 +187,7 @@ class CatalogTests(SynchronousTestCase):
     """As the settings make them."""
 
     def built(self, name: str, **api_keys: str) -> Authenticity | None:
-        made = configured({"runner_transport": name, "api_keys": api_keys})
+        made = configured({"runner_transport": name, "proxy_host": "h.example", "api_keys": api_keys})
         return catalog_carriers.build_carrier(name).authenticity(made)
 
     def test_with_the_secret_and_without(self) -> None:
@@ -230,7 +230,7 @@ class CatalogTests(SynchronousTestCase):
         self.assertIsNotNone(self.built("telnyx", telnyx_public_key=f"{PUBLIC_KEY},{PUBLIC_KEY}"))
         for name, account in (("twilio", "twilio_account_sid"), ("plivo", "plivo_auth_id")):
             keys = {account: "A", f"{name}_auth_token": "new,old"}
-            made = configured({"runner_transport": name, "api_keys": keys})
+            made = configured({"runner_transport": name, "proxy_host": "h", "api_keys": keys})
             control: Any = catalog_carriers.build_carrier(name).control(made, None, Clock())
             self.assertEqual(control._rest._auth, ("A", "new"))
 

@@ -354,6 +354,7 @@ class ExotelTests(ControlCase):
             "StreamUrl": ORDER.stream_url,
             "TimeLimit": "901",
             "StatusCallback": ORDER.status_url,
+            "StatusCallbackContentType": "application/json",
         }
         self.assertEqual(asked.form, expected)
         sent = base64.b64encode(b"hush-key:hush-token").decode()

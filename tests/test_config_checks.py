@@ -45,11 +45,31 @@ class CarrierTests(Refusals):
         self.assertIn('did you mean "twilio"? (got "twillio")', self.refused({"runner_transport": "twillio"}))
 
     def test_auth(self) -> None:
-        """Authentication that is asked for and not built is refused: no door stays open behind a warning."""
-        for auth in ("signature", "token", "both"):
-            self.assertIn("not built yet; built: auto, off", self.refused({"telephony_auth": auth}))
-        self.assertIn("anyone who finds the webhook can start a call", str(loaded().warnings))
+        """What is asked to be checked and cannot be is refused; an open door is said once, loudly."""
+        for auth in ("signature", "both"):
+            self.assertIn("set TWILIO_AUTH_TOKEN", self.refused({"telephony_auth": auth}))
+        [warning] = loaded().warnings
+        self.assertIn("ANYBODY who finds the webhook can start calls", warning)
+        self.assertIn("set TWILIO_AUTH_TOKEN", warning)
         self.assertEqual(loaded({"telephony_auth": "off"}).warnings, ())
+        self.assertIn("webhooks are not checked", str(loaded({"telephony_auth": "token"}).warnings))
+
+    def test_secret_without_host(self) -> None:
+        """Signatures that cover the address could not match; those that do not need no host."""
+        secrets = {
+            "twilio": {"twilio_auth_token": "t"},
+            "plivo": {"plivo_auth_token": "t"},
+            "telnyx": {"telnyx_public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="},
+            "exotel": {"exotel_ws_user": "u", "exotel_ws_password": "p"},
+        }
+        for carrier, keys in secrets.items():
+            document: dict[str, object] = {"runner_transport": carrier, "api_keys": keys}
+            for mode in ("auto", "signature", "both"):
+                if carrier in ("twilio", "plivo"):
+                    self.assertIn("proxy_host", self.refused({**document, "telephony_auth": mode}))
+                self.assertEqual(loaded({**document, "telephony_auth": mode, "proxy_host": "h"}).warnings, ())
+            loaded({**document, "telephony_auth": "off"})
+        self.assertIn("proxy_host", self.refused({"runner_transport": "auto", "api_keys": secrets["plivo"]}))
 
 
 class ProviderTests(Refusals):

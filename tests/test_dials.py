@@ -66,7 +66,10 @@ class LedgerTests(SynchronousTestCase):
         dial = dials.get("d1")
         assert dial is not None
         self.assertEqual((dial.state, dial.reason, dial.call_sid), (DialState.ENDED, "agent", SID))
-        self.assertIsNone(dials.expected("d1"))
+        over = dials.expected("d1")
+        assert over is not None
+        self.assertTrue(over.over)
+        self.assertIsNone(dials.expected("d2"))
 
     def test_the_stream_before_the_answer(self) -> None:
         """The carrier's id learnt from the stream is not overwritten by what its answer calls it."""
@@ -107,6 +110,7 @@ class DialerTests(SynchronousTestCase):
             Tokens(),
             self.clock,
             room=lambda: self.room,
+            longest_secs=3600.0,
             over=self.over.append,
         )
 
@@ -139,6 +143,9 @@ class DialerTests(SynchronousTestCase):
         self.assertEqual(order.stream_url, "wss://voice.example.com/telephony/ws/token-twilio")
         self.assertEqual(order.status_url, f"https://voice.example.com/telephony/status?call={dial.dial_id}")
         self.assertEqual((dial.state, dial.call_sid), (DialState.DIALING, SID))
+        self.assertEqual(order.max_call_secs, 3600.0)
+        self.order(max_secs=60.0)
+        self.assertEqual(self.twilio.orders[-1][0].max_call_secs, 60.0)
 
     def test_what_we_lack(self) -> None:
         """No such carrier, no credentials to dial by it, no room, no public host."""

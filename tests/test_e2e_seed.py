@@ -50,7 +50,7 @@ class SeedTests(TestCase):
         config.write_text(block.whole(), encoding="utf-8")
         port = free_port()
         settings = {
-            **environment(port, free_port(), "AC" + "0" * 32, "secret"),
+            **environment(port),
             **ENVIRONMENT,
             "OPENAI_BASE_URL": f"{base}/v1",
             "GROQ_BASE_URL": f"{base}/openai/v1",

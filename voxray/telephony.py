@@ -112,6 +112,7 @@ def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, name: str) -> 
         ),
         parameters=carrier.parameters,
         challenge=carrier.challenge,
+        unsigned_status=carrier.unsigned_status,
     )
 
 
@@ -155,6 +156,7 @@ def front(
         doorkeeper,
         reactor,
         room=room,
+        longest_secs=settings.agent.max_call_secs,
     )
     registry.watch(dialer)
     admission = _admission(made, exchange, room, dialer, ready)

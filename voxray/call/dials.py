@@ -23,9 +23,6 @@ class DialState(Enum):
     FAILED = "failed"  # no stream will come
 
 
-_EXPECTED = (DialState.DIALING, DialState.UP)
-
-
 @dataclass(frozen=True, slots=True)
 class Dial:
     """One call that we placed. `reason` is why it failed or ended."""
@@ -53,6 +50,7 @@ class Dial:
             outbound=True,
             body=self.body,
             max_secs=self.max_secs,
+            over=self.state not in (DialState.DIALING, DialState.UP),
         )
 
 
@@ -71,9 +69,9 @@ class Dials:
         return self._dials.get(dial_id)
 
     def expected(self, dial_id: str) -> Expected | None:
-        """For the door: a call of ours whose stream may come."""
+        """For the door: a call of ours."""
         dial = self._dials.get(dial_id)
-        return dial.expected() if dial is not None and dial.state in _EXPECTED else None
+        return dial.expected() if dial is not None else None
 
     def begin(self, dial: Dial, now: float) -> None:
         self._dials[dial.dial_id] = replace(dial, began=now)

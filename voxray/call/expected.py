@@ -33,6 +33,7 @@ class Expected:
     outbound: bool = False
     body: Mapping[str, object] = field(default_factory=dict, repr=False)
     max_secs: float = 0.0
+    over: bool = False  # a call of ours that has ended, or never began: only its status may still come
 
     @property
     def key(self) -> Key:

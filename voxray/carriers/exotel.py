@@ -141,6 +141,7 @@ class ExotelControl(Control):
             "StreamType": "bidirectional",
             "TimeLimit": str(whole_secs(order.max_call_secs, 1, 14_400)),
             "StatusCallback": order.status_url,
+            "StatusCallbackContentType": "application/json",
         }
         answer = await self._rest.order("dial", "POST", self._dial_url, data=form)
         call = answer.fields().get("Call")

@@ -31,6 +31,11 @@ STOP_SECS = 10.0
 _POLL_SECS = 0.25
 _LAST_LINES = 12
 
+PUBLIC_HOST = "voice.example.com"
+"""What carriers are told to dial, and so what they sign; nobody really does."""
+
+_NOT_INHERITED = ("VOXRAY_", "TWILIO_", "TELNYX_", "PLIVO_", "EXOTEL_")
+
 Event = Mapping[str, Any]
 
 
@@ -45,18 +50,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment(port: int, rest_port: int, account_sid: str, auth_token: str) -> dict[str, str]:
-    """The child's environment: ours without any Voxray setting, then the demo's."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("VOXRAY_")}
+def environment(port: int) -> dict[str, str]:
+    """The child's environment: ours without Voxray's settings and carriers' secrets, then what is needed."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     return inherited | {
         "VOXRAY_HOST": "127.0.0.1",
         "VOXRAY_PORT": str(port),
         "VOXRAY_JSON_LOGS": "true",
         "VOXRAY_LOG_TRANSCRIPTS": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def twilio_account(account_sid: str, auth_token: str, rest_port: int) -> dict[str, str]:
+    """An account with Twilio, whose REST API a stand-in plays, and the public name that it dials."""
+    return {
+        "VOXRAY_PROXY_HOST": PUBLIC_HOST,
         "TWILIO_ACCOUNT_SID": account_sid,
         "TWILIO_AUTH_TOKEN": auth_token,
         "TWILIO_BASE_URL": f"http://127.0.0.1:{rest_port}",
-        "PYTHONUNBUFFERED": "1",
     }
 
 

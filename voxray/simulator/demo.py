@@ -23,7 +23,15 @@ from twisted.internet.task import deferLater, react
 import voxray
 from voxray.errors import VoxrayError
 from voxray.simulator import report, story
-from voxray.simulator.daemon import Daemon, DaemonFailed, Event, environment, free_port
+from voxray.simulator.daemon import (
+    PUBLIC_HOST,
+    Daemon,
+    DaemonFailed,
+    Event,
+    environment,
+    free_port,
+    twilio_account,
+)
 from voxray.simulator.engines import Engines
 from voxray.simulator.measure import Turn
 from voxray.simulator.rest import Switchboard, listen
@@ -121,9 +129,11 @@ async def _demo(reactor: Any, options: argparse.Namespace, stage: Stage) -> list
         port = free_port()
         stage.tell(f"starting twistd -n voxray --config {options.config} on 127.0.0.1:{port}")
         rest_port = int(getattr(rest.getHost(), "port", 0))
-        daemon.start(options.config, environment(port, rest_port, DEFAULT_ACCOUNT_SID, token), PACKAGE.parent)
+        account = twilio_account(DEFAULT_ACCOUNT_SID, token, rest_port)
+        daemon.start(options.config, environment(port) | account, PACKAGE.parent)
         await daemon.ready(f"http://127.0.0.1:{port}/ready", stage.waiting)
-        target = Target(f"http://127.0.0.1:{port}/", auth_token=token)
+        public = f"https://{PUBLIC_HOST}"
+        target = Target(f"http://127.0.0.1:{port}/", auth_token=token, public_url=public)
         judged = await _call(reactor, target, engines, stage, switchboard, daemon)
         reasons = [*judged.failures, *stage.story.misheard(), *_hang_up(judged.result)]
     finally:

@@ -82,12 +82,16 @@ class Dialer:
         clock: IReactorTime,
         *,
         room: Callable[[], bool],
+        longest_secs: float,
         over: Callable[[Dial], None] = lambda dial: None,
     ) -> None:
-        """`over(dial)` is told of calls that will never have a stream; with its reason."""
+        """`over(dial)` is told of calls that will never have a stream; with its reason.
+
+        `longest_secs` is what the carrier is told of a call whose order names no limit.
+        """
         self._controls, self._default, self._proxy_host = controls, default_carrier, proxy_host
         self._dials, self._tokens, self._clock = dials, tokens, clock
-        self._room, self._over = room, over
+        self._room, self._longest_secs, self._over = room, longest_secs, over
         self._timers: dict[str, IDelayedCall] = {}
 
     async def dial(self, order: Order) -> Dial:
@@ -181,7 +185,7 @@ class Dialer:
             answer_url=f"https://{host}/?call={dial_id}",
             stream_url=stream_url(host, token),
             status_url=f"https://{host}/telephony/status?call={dial_id}",
-            max_call_secs=dial.max_secs,
+            max_call_secs=dial.max_secs or self._longest_secs,
             ring_secs=RING_SECS,
         )
 

@@ -60,6 +60,17 @@ def from_carrier(handler: Handler) -> Callable[..., bytes]:
     return checked
 
 
+def from_reporter(handler: Handler) -> Callable[..., bytes]:
+    """The same for reports on calls of ours: not every carrier signs those."""
+
+    @wraps(handler)
+    def checked(self: Hooks, request: Any) -> bytes:
+        visitor = self.let_in(request, status=True)
+        return visitor if isinstance(visitor, bytes) else handler(self, request, visitor)
+
+    return checked
+
+
 class Hooks:
     """Klein routes on `/`."""
 
@@ -86,10 +97,10 @@ class Hooks:
         return self.app.resource()
 
     # -- the door --------------------------------------------------------------
-    def let_in(self, request: Any) -> Visitor | bytes:
-        """The visitor, or the answer to somebody who is none."""
+    def let_in(self, request: Any, *, status: bool = False) -> Visitor | bytes:
+        """The visitor, or the answer to somebody who is none. `status`: it only brings a report."""
         body, asked = request.content.read(), query(request)
-        form = fields(body) if request.method == b"POST" else asked
+        form = fields(body, request.getHeader("Content-Type")) if request.method == b"POST" else asked
         host = public_host(self._proxy_host, request.requestHeaders.getRawHeaders(b"host", []))
         if host is None:
             return failure(request, 400, "Bad Host header")
@@ -98,7 +109,7 @@ class Hooks:
         if trunk is None:
             return self._turned_away(request, Refused("webhook_unknown"))
         signed = signed_request(request, "https", host, body)
-        visitor = self._doorkeeper.visitor(trunk, signed, form, dial_id)
+        visitor = self._doorkeeper.visitor(trunk, signed, form, dial_id, status=status)
         return self._turned_away(request, visitor) if isinstance(visitor, Refused) else visitor
 
     def _turned_away(self, request: Any, refused: Refused) -> bytes:
@@ -133,7 +144,7 @@ class Hooks:
         return self._answer(request, visitor)
 
     @app.route("/telephony/status", methods=["POST", "GET"])
-    @from_carrier
+    @from_reporter
     def status(self, request: Any, visitor: Visitor) -> bytes:
         """What became of a call that we placed."""
         if visitor.dialed is not None:

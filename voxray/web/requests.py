@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from voxray.interfaces import SignedRequest
+from voxray.serializers.strictjson import loads
 
 _MAX_FIELDS = 200  # Twilio sends about 30
 
@@ -20,8 +21,13 @@ def signed_request(request: Any, scheme: str, host: str, body: bytes = b"") -> S
     return SignedRequest(request.method.decode("latin-1"), url, headers, body)
 
 
-def fields(encoded: bytes) -> dict[str, str]:
-    """A form's or a query's fields, the first of each name; nothing when it is no form."""
+def fields(encoded: bytes, content_type: str | None = None) -> dict[str, str]:
+    """A form's or a query's fields, the first of each name; nothing when it is no form.
+
+    A JSON object (Exotel's reports) gives its texts.
+    """
+    if content_type is not None and content_type.partition(";")[0].strip().lower() == "application/json":
+        return _texts(encoded)
     try:
         pairs = parse_qsl(
             encoded.decode("utf-8"), keep_blank_values=True, errors="replace", max_num_fields=_MAX_FIELDS
@@ -29,6 +35,15 @@ def fields(encoded: bytes) -> dict[str, str]:
     except ValueError:
         return {}
     return dict(reversed(pairs))
+
+
+def _texts(encoded: bytes) -> dict[str, str]:
+    try:
+        document = loads(encoded)
+    except (ValueError, RecursionError):
+        return {}
+    items = document.items() if isinstance(document, dict) else ()
+    return {name: value for name, value in items if isinstance(value, str)}
 
 
 def query(request: Any) -> dict[str, str]:

@@ -60,6 +60,7 @@ class Trunk:
     rules: Rules = field(default_factory=Rules)
     parameters: bool = False  # `<Parameter>`s of the answer come back in `start`
     challenge: str = ""  # WWW-Authenticate of a refused upgrade
+    unsigned_status: bool = False  # it signs no report; that one names our secret id of the call will do
     inbound: bool = True
 
     @property
@@ -139,11 +140,17 @@ class Doorkeeper:
         return trunk if trunk is not None and trunk.inbound else None
 
     def visitor(
-        self, trunk: Trunk, request: SignedRequest, form: Mapping[str, str], dial_id: str
+        self,
+        trunk: Trunk,
+        request: SignedRequest,
+        form: Mapping[str, str],
+        dial_id: str,
+        *,
+        status: bool = False,
     ) -> Visitor | Refused:
-        """A request that says it is `trunk`'s."""
+        """A request that says it is `trunk`'s; `status`: it only reports on the call of ours it names."""
         verified = False
-        if trunk.rules.signature:
+        if trunk.rules.signature and not (status and trunk.unsigned_status and dial_id):
             assert trunk.authenticity is not None
             proof = trunk.authenticity.webhook(request, self._wall_clock())
             if proof is not Proof.GENUINE:
@@ -163,11 +170,10 @@ class Doorkeeper:
         """
         trunk, call, now = visitor.trunk, visitor.call, self._clock()
         name, sid = trunk.name, call.call_sid
-        if (
-            trunk.rules.enforced
-            and sid
-            and (self._live(name, sid) or self._expectations.is_over(name, sid, now))
-        ):
+        if visitor.dialed is not None and visitor.dialed.over:
+            return None
+        had_one = self._live(name, sid) or self._expectations.is_over(name, sid, now)
+        if trunk.rules.enforced and sid and had_one:
             return None
         known = self._expectations.get(name, sid, now) if sid else None
         if known is not None and known.verified >= visitor.verified:
