@@ -84,6 +84,7 @@ class TogetherTests(Instances):
         told = announced()
         self.a.announce(told, 60)
         self.assertEqual(self.now(self.b.announced(told.carrier, told.call_sid)), told)
+        self.b.came(told.carrier, told.call_sid)
         self.assertIsNone(self.now(self.b.announced(told.carrier, told.call_sid)))
         self.a.announce(announced(call_sid=""), 60)
         self.assertIsNone(self.now(self.b.announced("twilio", "")))
@@ -99,7 +100,7 @@ class TogetherTests(Instances):
         self.a.announce_dial(dialed, 300)
         self.assertTrue(self.now(self.a.rings_still(dialed.call_id)))
         self.assertEqual(self.now(self.b.dialed(dialed.call_id)), dialed)
-        self.now(self.b.dial_came(dialed.call_id))
+        self.b.dial_came(dialed.call_id)
         self.assertFalse(self.now(self.a.rings_still(dialed.call_id)))
 
     def test_notes(self) -> None:

@@ -7,6 +7,7 @@ reactor, so nothing imports this before makeService runs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from socket import gethostname
 from typing import Any
 
 from voxray.metrics import Metrics, StoreRecorder
@@ -15,6 +16,7 @@ from voxray.stores.address import parse
 from voxray.stores.link import RedisLink
 from voxray.stores.memory import MemoryReplays, MemorySessions
 from voxray.stores.ports import Replays, SessionStore
+from voxray.stores.shared import Common, Shared
 from voxray.web.cors import Origins
 from voxray.web.keys import Keys
 from voxray.web.sessions import Sessions
@@ -22,11 +24,12 @@ from voxray.web.sessions import Sessions
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The stores in use. `link` is None where they are in memory."""
+    """The stores in use. `link` and `shared` are None where they are in this process's memory."""
 
     sessions: SessionStore
     replays: Replays
     link: RedisLink | None = None
+    shared: Shared | None = None
 
     @property
     def ready(self) -> bool:
@@ -35,7 +38,7 @@ class Stores:
 
     @property
     def startables(self) -> list[Any]:
-        return [] if self.link is None else [self.link]
+        return [each for each in (self.link, self.shared) if each is not None]
 
 
 def stores(settings: Settings, metrics: Metrics, reactor: Any) -> Stores:
@@ -43,16 +46,23 @@ def stores(settings: Settings, metrics: Metrics, reactor: Any) -> Stores:
     if settings.stores.session_store != "redis":
         return Stores(MemorySessions(reactor.seconds), MemoryReplays(reactor.seconds))
     from voxray.stores.connector import Connector
-    from voxray.stores.redis import RedisReplays, RedisSessions
+    from voxray.stores.redis import RedisBoard, RedisHandOver, RedisReplays, RedisSessions, RedisTokens
     from voxray.stores.wire import WireFactory
 
-    recorder = StoreRecorder(metrics)
-    recorder.degraded(True)  # until it is found
-    address = parse(settings.stores.redis_url)
+    recorder, address = StoreRecorder(metrics), parse(settings.stores.redis_url)
     connector = Connector(address, reactor, WireFactory(reactor.callLater))
     link = RedisLink(str(address), connector, reactor, recorder)
-    link.watch(lambda up: recorder.degraded(not up))
-    return Stores(RedisSessions(link, recorder.poisoned), RedisReplays(link, recorder.poisoned), link)
+    poisoned = recorder.poisoned
+    replays = RedisReplays(link, poisoned)
+    shared = Shared(
+        Common(RedisTokens(link), RedisHandOver(link, poisoned), RedisBoard(link, poisoned), replays),
+        node=f"{gethostname()}:{settings.server.port}",
+        limit=settings.calls.max_calls,
+        clock=reactor,
+        degraded=recorder.degraded,
+    )
+    link.watch(shared.link_changed)
+    return Stores(RedisSessions(link, poisoned), replays, link, shared)
 
 
 def sessions(settings: Settings, kept: Stores) -> Any:

@@ -65,8 +65,8 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
         expectations=made.expectations if made else None,
     )
     daemon: Daemon
-    served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
     kept = stores(settings, exchange.metrics, reactor)
+    served = front(made, exchange, registry, reactor, lambda: daemon.ready, kept.shared) if made else None
     site = _site(exchange, served, kept, reactor, ready=lambda: daemon.ready and kept.ready)
     agent = settings.agent
     daemon = Daemon(

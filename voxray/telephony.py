@@ -24,6 +24,7 @@ from voxray.call.registry import Registry
 from voxray.interfaces import Ability, CallControl
 from voxray.metrics import MediaRecorder, Metrics
 from voxray.settings import Settings
+from voxray.stores.shared import Shared
 from voxray.warming import Warming
 from voxray.web.calls import Calls
 from voxray.web.dialing import Dialer
@@ -31,6 +32,7 @@ from voxray.web.handovers import Handovers
 from voxray.web.hooks import Admission, Hooks
 from voxray.web.keys import Keys
 from voxray.web.media import MediaFactory, MediaResource
+from voxray.web.peers import Peers
 from voxray.web.reception import Reception
 from voxray.web.tokens import StreamTokens
 from voxray.web.trust import Doorkeeper, Trunk, rules_of
@@ -127,15 +129,22 @@ class Front:
 
 
 def front(
-    made: Lines, exchange: Exchange, registry: Registry, reactor: Any, ready: Callable[[], bool]
+    made: Lines,
+    exchange: Exchange,
+    registry: Registry,
+    reactor: Any,
+    ready: Callable[[], bool],
+    shared: Shared | None = None,
 ) -> Front:
-    """The webhooks, the media socket and the calls API."""
+    """The webhooks, the media socket and the calls API. `shared`: with other instances, by Redis."""
     settings, metrics = exchange.settings, exchange.metrics
     configured, proxy_host = settings.calls.carrier, settings.server.proxy_host
+    peers = None if shared is None else _peers(made, registry, reactor, shared)
 
     def room() -> bool:
         """What rings will be a call."""
-        return len(registry) + len(made.dials.dialing) < settings.calls.max_calls
+        own = len(registry) + len(made.dials.dialing)
+        return own < settings.calls.max_calls if peers is None else peers.room(own)
 
     doorkeeper = Doorkeeper(
         made.trunks,
@@ -146,7 +155,7 @@ def front(
         clock=reactor.seconds,
         wall_clock=time.time,
         recognise=catalog_carriers.carrier_of_webhook,
-        dialed=made.dials.expected,
+        dialed=made.dials.expected if peers is None else peers.dialed,
     )
     dialer = Dialer(
         made.controls,
@@ -157,11 +166,13 @@ def front(
         reactor,
         room=room,
         longest_secs=settings.agent.max_call_secs,
+        peers=peers,
     )
     registry.watch(dialer)
     admission = _admission(made, exchange, room, dialer, ready)
-    hooks = Hooks(doorkeeper, proxy_host, admission, configured, reactor.seconds)
-    reception = Reception(doorkeeper, made.trunks, proxy_host, registry.open, admission.refused)
+    hooks = Hooks(doorkeeper, proxy_host, admission, configured, reactor.seconds, peers)
+    full = metrics.calls_refused.labels("max_calls").inc
+    reception = Reception(doorkeeper, made.trunks, proxy_host, registry.open, admission.refused, peers, full)
     factory = MediaFactory(reactor, settings.media, MediaRecorder(metrics))
     metrics.insecure.labels("webhook_auth").set(made.insecure)
     calls = Calls(
@@ -176,6 +187,21 @@ def front(
         wall_clock=time.time,
     )
     return Front(hooks.resource(), MediaResource(factory, reception.admit), calls.resource(), dialer)
+
+
+def _peers(made: Lines, registry: Registry, reactor: Any, shared: Shared) -> Peers:
+    peers = Peers(
+        shared,
+        made.dials,
+        made.expectations,
+        token_secs=made.settings.calls.stream_token_secs,
+        clock=reactor.seconds,
+        wall_clock=time.time,
+    )
+    shared.lost = registry.lost
+    made.handovers.note = peers.note_transfer
+    registry.watch(peers)
+    return peers
 
 
 def _admission(

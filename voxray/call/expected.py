@@ -47,6 +47,9 @@ class Welcome:
     carrier: str
     expected: Expected | None = None
     replaces: bool = False
+    nonce: str = field(default="", repr=False)  # of the token that was spent for it
+    nonce_secs: float = 0.0  # how long that token would have been good
+    lease: str = ""  # of its place among all instances' calls
 
 
 class Expectations:

@@ -88,6 +88,7 @@ class Shared:
         self._degraded, self.lost = degraded, lost
         self.standing = Standing(limit)
         self._mine: dict[str, LiveCall] = {}
+        self._telling: set[Deferred[None]] = set()
         self._fresh = True
         self._beats = LoopingCall(self._beat)
         self._beats.clock = clock
@@ -98,8 +99,11 @@ class Shared:
         self._beats.start(RENEW_SECS, now=False)
 
     async def stop(self) -> None:
+        """What was told last still goes out."""
         if self._beats.running:
             self._beats.stop()
+        while self._telling:
+            await self._telling.pop()
 
     def link_changed(self, up: bool) -> None:
         """Redis came or went."""
@@ -125,15 +129,19 @@ class Shared:
 
     async def announced(self, carrier: str, call_sid: str) -> Expected | None:
         """What another instance knows of the call whose stream came here."""
-        return await self._or(None, self._common.handover.take(carrier, call_sid))
+        return await self._or(None, self._common.handover.get(carrier, call_sid))
+
+    def came(self, carrier: str, call_sid: str) -> None:
+        """Its stream is here: nobody is to find it announced again."""
+        self._quietly(self._common.handover.take(carrier, call_sid))
 
     async def dialed(self, dial_id: str) -> Expected | None:
         """A call that another instance places."""
         return await self._or(None, self._common.handover.get_dialed(dial_id))
 
-    async def dial_came(self, dial_id: str) -> None:
+    def dial_came(self, dial_id: str) -> None:
         """Its stream is here."""
-        await self._or(None, self._common.handover.take_dialed(dial_id))
+        self._quietly(self._common.handover.take_dialed(dial_id))
 
     async def rings_still(self, dial_id: str) -> bool:
         """No instance has its stream, for sure."""
@@ -222,7 +230,11 @@ class Shared:
             return otherwise
 
     def _quietly(self, doing: Coroutine[Any, Any, Any]) -> None:
-        Deferred.fromCoroutine(doing).addErrback(self._not_done)
+        telling: Deferred[None] = Deferred.fromCoroutine(doing)
+        telling.addErrback(self._not_done)
+        if not telling.called:
+            self._telling.add(telling)
+            telling.addBoth(lambda _: self._telling.discard(telling))
 
     def _not_done(self, failure: Failure) -> None:
         if failure.check(StoreUnavailable):
