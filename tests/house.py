@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import socket
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from itertools import groupby
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import globalLogPublisher
@@ -26,10 +28,13 @@ from tests.test_call_call import QUIET, TONE
 from tests.test_media_socket import start
 from tests.test_web_http import Answer
 from tests.wsframes import PING, ServerFrame, close_code, frame, handshake, server_frames
-from voxray import catalog, collector, inference, tap
+from voxray import catalog, collector, inference, tap, worker
+from voxray.call.expected import Expected
 from voxray.frames import ULAW_8K, CallInfo, Speech
-from voxray.interfaces import Providers
+from voxray.interfaces import CallControl, Providers
+from voxray.worker import ThreadWorker
 
+T = TypeVar("T")
 BASE: dict[str, object] = {
     "provider": "scripted",
     "runner_transport": "twilio",
@@ -41,6 +46,8 @@ BASE: dict[str, object] = {
 }
 WORD_SECS = 0.1
 WORD = 800  # bytes
+BEGAN_AT = 1_795_428_000.0
+"""The wall clock when the daemon starts: 2026-11-23T10:00:00Z."""
 
 
 def free_port() -> int:
@@ -56,14 +63,22 @@ class Teller(Stage):
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.error: Exception | None = None
+        self.gate: Deferred[None] | None = None  # waited for before each word
+        self.running = 0
 
     async def synthesize(self, text: str, call: CallInfo) -> AsyncGenerator[Speech, None]:
         if self.error is not None:
             raise self.error
         if text not in self.texts:
             self.texts.append(text)
-        for _ in text.split():
-            yield Speech(bytes([self.texts.index(text) + 1]) * WORD, ULAW_8K)
+        self.running += 1
+        try:
+            for _ in text.split():
+                if self.gate is not None:
+                    await self.gate
+                yield Speech(bytes([self.texts.index(text) + 1]) * WORD, ULAW_8K)
+        finally:
+            self.running -= 1
 
 
 class InlineThread:
@@ -75,6 +90,13 @@ class InlineThread:
         done(job())
 
     def stop(self) -> None: ...
+
+
+class InlineWorker(ThreadWorker):
+    """A ThreadWorker without a thread."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return work()
 
 
 class Reactor(MemoryReactorClock):
@@ -130,6 +152,9 @@ class House:
         case.patch(inference, "InferenceThread", InlineThread)
         still = SimpleNamespace(collect=lambda: None, freeze=lambda: None, set_threshold=lambda *_: None)
         case.patch(collector, "gc", still)
+        case.patch(worker, "ThreadWorker", InlineWorker)
+        dates = SimpleNamespace(time=lambda: BEGAN_AT + self.reactor.seconds() - 100)
+        case.patch(tap, "time", dates)
         made = loaded({**BASE, "port": free_port(), **(document or {})}, **environ)
         self.settings = made.settings
         self.daemon: Any = tap._build(made.settings, made.warnings, self.reactor)
@@ -153,6 +178,21 @@ class House:
         self._case.successResultOf(stopping)
         globalLogPublisher.removeObserver(self.logged.append)
         self._case.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The journal's call records, as events."""
+        return [event for event in self.logged if event.get("event") == "cdr"]
+
+    def controlled(self, control: CallControl | None) -> None:
+        """The carrier's REST API is this, and the next call's webhook was signed."""
+        if control is None:
+            return
+        exchange, registry = self.daemon._parts.exchange, self.daemon._parts.registry
+        exchange.controls["twilio"] = control
+        sid: str = start(len(self.lines) + 1)["start"]["callSid"]
+        expected = Expected(uuid4().hex, "twilio", sid, verified=True)
+        registry._expectations.add(expected, self.reactor.seconds())
 
     # -- HTTP ------------------------------------------------------------------
     def ask(self, method: str, path: str, body: bytes = b"", *, host: str = "h.example") -> Answer:
@@ -209,10 +249,10 @@ class Line:
         if self.transport.disconnecting:
             self.lose()
 
-    def lose(self) -> None:
+    def lose(self, reason: Exception | None = None) -> None:
         if not self.over:
             self.over = True
-            self.transport.protocol.connectionLost(Failure(ConnectionLost()))
+            self.transport.protocol.connectionLost(Failure(reason or ConnectionLost()))
             self.transport.handle.close()
 
     # -- what the caller does --------------------------------------------------

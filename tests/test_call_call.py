@@ -26,6 +26,7 @@ from voxray.call.expected import Expected, Welcome
 from voxray.call.limits import GOODBYE_GRACE_SECS
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
+from voxray.call.record import NoRecords, Records
 from voxray.call.registry import Registry
 from voxray.errors import CarrierError, ErrorKind, ProviderError
 from voxray.frames import (
@@ -122,6 +123,7 @@ class Line:
         activity: VoiceActivity | None = None,
         wire: MediaFormat = ULAW_8K,
         pacing: Pacing = ORDINARY_PACING,
+        records: Records | None = None,
         **shared: Any,
     ) -> None:
         """`shared` are other fields of the Exchange."""
@@ -134,7 +136,7 @@ class Line:
         self.metrics = Metrics()
         phrases = PhraseBook(self.tts)
         shared = {"controls": {} if control is None else {"twilio": control}, **shared}
-        exchange = Exchange(
+        self.exchange = exchange = Exchange(
             settings=self.settings,
             providers=Providers(self.stt, self.llm, self.tts),
             phrases=phrases,
@@ -143,6 +145,7 @@ class Line:
             beat=Metronome(self.clock, 0.02),
             metrics=self.metrics,
             pacings={"twilio": pacing},
+            records=records or NoRecords(),
             **shared,
         )
         self.registry = Registry(

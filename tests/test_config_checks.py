@@ -48,10 +48,10 @@ class CarrierTests(Refusals):
         """What is asked to be checked and cannot be is refused; an open door is said once, loudly."""
         for auth in ("signature", "both"):
             self.assertIn("set TWILIO_AUTH_TOKEN", self.refused({"telephony_auth": auth}))
-        [warning] = loaded().warnings
+        [warning] = [text for text in loaded().warnings if "ANYBODY" in text]
         self.assertIn("ANYBODY who finds the webhook can start calls", warning)
         self.assertIn("set TWILIO_AUTH_TOKEN", warning)
-        self.assertEqual(loaded({"telephony_auth": "off"}).warnings, ())
+        self.assertNotIn("ANYBODY", str(loaded({"telephony_auth": "off"}).warnings))
         self.assertIn("webhooks are not checked", str(loaded({"telephony_auth": "token"}).warnings))
 
     def test_secret_without_host(self) -> None:
@@ -67,7 +67,8 @@ class CarrierTests(Refusals):
             for mode in ("auto", "signature", "both"):
                 if carrier in ("twilio", "plivo"):
                     self.assertIn("proxy_host", self.refused({**document, "telephony_auth": mode}))
-                self.assertEqual(loaded({**document, "telephony_auth": mode, "proxy_host": "h"}).warnings, ())
+                made = loaded({**document, "telephony_auth": mode, "proxy_host": "h"})
+                self.assertNotIn("ANYBODY", str(made.warnings))
             loaded({**document, "telephony_auth": "off"})
         self.assertIn("proxy_host", self.refused({"runner_transport": "auto", "api_keys": secrets["plivo"]}))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import socket
+import struct
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
@@ -22,6 +23,7 @@ from twisted.web.resource import Resource
 from tests.doors import OpenFactory
 from tests.test_media_socket import Call, Recorder, media, start
 from tests.test_web_http import Recorder as HttpRecorder
+from tests.wsframes import frame, handshake
 from voxray.frames import Audio, StreamStarted
 from voxray.interfaces import MediaSink
 from voxray.serializers.twilio import TwilioSerializer
@@ -138,6 +140,26 @@ class LoopbackTests(TestCase):
         caller = self.dial(dumps({"event": "connected"}))
         self.assertEqual((await caller.closed)[1], 1008)
         self.assertEqual(self.calls, [])
+
+    async def test_connection_ends(self) -> None:
+        """A FIN, though the carrier would still read, or an RST: the call hears of it at once, as lost."""
+        for rst in (False, True):
+            with socket.create_connection(("127.0.0.1", self.port)) as peer:
+                peer.sendall(handshake())
+                while not self.factory.sockets:
+                    await deferLater(THE_REACTOR, 0.01)
+                peer.sendall(frame(json.dumps(start()).encode()))
+                while not self.calls:
+                    await deferLater(THE_REACTOR, 0.01)
+                if rst:
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    peer.close()
+                else:
+                    peer.shutdown(socket.SHUT_WR)
+                call = self.calls.pop()
+                while not call.ends:
+                    await deferLater(THE_REACTOR, 0.01)
+                self.assertEqual((call.ends, self.factory.sockets), (["lost"], set()))
 
     async def test_send_buffer(self) -> None:
         """The kernel's buffer is the one asked for (Linux doubles it), so it cannot hide minutes of audio."""

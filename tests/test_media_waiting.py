@@ -131,8 +131,9 @@ class SocketTests(SynchronousTestCase):
         """Of another stream is misconduct, also meanwhile."""
         self.peer.send(start(2))
         self.guest.answer.callback(self.guest.call)
-        self.peer.settle()
-        self.assertEqual((self.peer.code, self.guest.call.ends), (1008, ["policy"]))
+        self.assertEqual(self.peer.code, 1008)
+        self.peer.lose()
+        self.assertEqual(self.guest.call.ends, ["policy"])
 
     def test_too_much(self) -> None:
         """The rest is dropped and counted; misconduct is what it always is."""

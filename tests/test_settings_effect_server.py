@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 from pathlib import Path
@@ -165,6 +166,31 @@ class WatchTests(SynchronousTestCase):
         house = House(self, {"metrics_enabled": False})
         answer = house.ask("GET", "/metrics")
         self.assertEqual((answer.status, answer.body), (204, b""))
+
+    def test_cdr_file(self) -> None:
+        """A JSON line for each call in the file named, whole numbers in it, for its owner's eyes alone."""
+        path = Path(self.mktemp()).absolute()
+        house = House(self, {"cdr_file": str(path)})
+        house.reactor.advance(0)
+        self.assertEqual(path.read_bytes(), b"")  # that it can be written was found out at the start
+        for number in (1, 2):
+            line = house.dial()
+            line.silence(number)
+            line.send({"event": "stop"})
+        first, second = map(json.loads, path.read_text(encoding="ascii").splitlines())
+        self.assertEqual((first["duration_secs"], second["duration_secs"]), (1.0, 2.0))
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        self.assertEqual([r["call_id"] for r in house.records], [first["call_id"], second["call_id"]])
+        house = House(self, {"cdr_file": ""})
+        house.dial().send({"event": "stop"})
+        self.assertEqual(len(house.records), 1)
+
+    def test_cdr_file_full(self) -> None:
+        """A record that cannot be written is counted; its line in the journal is there all the same."""
+        house = House(self, {"cdr_file": "/dev/full"})
+        house.dial().send({"event": "stop"})
+        self.assertIn(b"voxray_cdr_lost_total 1.0", house.ask("GET", "/metrics").body)
+        self.assertEqual(len(house.records), 1)
 
     def _turn_logged(self, document: dict[str, object]) -> list[str]:
         """Everything logged of a call in which both said something: as events, for people, as JSON."""

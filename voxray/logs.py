@@ -23,12 +23,13 @@ from twisted.logger import (
 )
 from zope.interface import provider
 
+from voxray.call.record import FIELDS
 from voxray.logsink import PatientLines
 from voxray.settings import LogSettings
 
 LEVELS = {"debug": LogLevel.debug, "info": LogLevel.info, "warn": LogLevel.warn, "error": LogLevel.error}
 
-JSON_FIELDS = ("event", "call_id", "turn", "interrupted", "parts_ms", "heard", "replied", "reason")
+JSON_FIELDS = ("event", *FIELDS, "turn", "interrupted", "parts_ms", "heard", "replied")
 """Fields of our events that are copied into a JSON line."""
 
 _chosen = LogSettings()

@@ -94,6 +94,7 @@ class Metrics:
         self.dropped_audio = counter("voxray_dropped_audio_total", "Outbound messages dropped: peer too slow")
         self.hangups = counter("voxray_hangups_total", "Hang-ups asked of the carrier", "outcome")
         self.transfers = counter("voxray_transfers_total", "Transfers the agent asked for", "outcome")
+        self.cdr_lost = counter("voxray_cdr_lost_total", "Call records that are missing in cdr_file")
         self.reactor_lag = histogram(
             "voxray_reactor_lag_seconds", "Lateness of a 100 ms timer", buckets=_LATENCY
         )

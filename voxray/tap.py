@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
 
     from voxray.call.exchange import Exchange
+    from voxray.cdr import CallRecords
     from voxray.http import HttpClient
+    from voxray.metrics import Metrics
     from voxray.settings import Settings
     from voxray.storing import Stores
     from voxray.telephony import Front, Lines
@@ -45,8 +47,10 @@ def makeService(options: Options) -> IService:
 
 def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
     from voxray.call.registry import Registry
+    from voxray.cdr import MAX_WAITING, CallRecords
     from voxray.http import HttpClient
     from voxray.listening import bind
+    from voxray.metrics import Metrics
     from voxray.service import Daemon, Parts
     from voxray.storing import stores
     from voxray.telephony import front, lines
@@ -55,17 +59,20 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
 
     http = HttpClient(reactor)
     workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
+    metrics = Metrics()
+    files = ThreadWorker(reactor, "files", 1, MAX_WAITING)
+    records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
     made = lines(settings, reactor) if settings.calls.carrier else None
-    exchange = _exchange(settings, http, workers, made, reactor)
+    exchange = _exchange(settings, http, workers, made, reactor, metrics, records)
     registry = Registry(
         max_calls=settings.calls.max_calls,
         make_call=_call_maker(exchange),
         clock=reactor,
-        metrics=exchange.metrics,
+        metrics=metrics,
         expectations=made.expectations if made else None,
     )
     daemon: Daemon
-    kept = stores(settings, exchange.metrics, reactor)
+    kept = stores(settings, metrics, reactor)
     served = front(made, exchange, registry, reactor, lambda: daemon.ready, kept.shared) if made else None
     site = _site(exchange, served, kept, reactor, ready=lambda: daemon.ready and kept.ready)
     agent = settings.agent
@@ -78,6 +85,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             listener=bind(settings.server.host, settings.server.port),
             startables=[
                 *kept.startables,
+                records,
                 exchange.activity,
                 *exchange.providers.all,
                 *([served.dialer] if served else []),
@@ -98,13 +106,14 @@ def _exchange(
     workers: tuple[ThreadWorker, ThreadWorker],
     made: Lines | None,
     reactor: Any,
+    metrics: Metrics,
+    records: CallRecords,
 ) -> Exchange:
     """What all calls share."""
     from voxray.call.exchange import Exchange
     from voxray.call.metronome import Metronome
     from voxray.call.phrases import PhraseBook
     from voxray.catalog import build_providers
-    from voxray.metrics import Metrics
 
     providers = build_providers(settings, http, reactor, *workers)
     return Exchange(
@@ -115,9 +124,10 @@ def _exchange(
         controls=made.controls if made else {},
         clock=reactor,
         beat=Metronome(reactor, BEAT_SECS),
-        metrics=Metrics(),
+        metrics=metrics,
         pacings={name: carrier.pacing for name, carrier in made.carriers.items()} if made else {},
         transfer_url=made.handovers.url if made else lambda call_id, number: "",
+        records=records,
     )
 
 

@@ -17,10 +17,13 @@ from treq.client import HTTPClient
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxray import catalog_carriers
-from voxray.call.dials import Dials
+from voxray.call.dials import Dial, Dials
 from voxray.call.exchange import Exchange
 from voxray.call.expected import Expectations
+from voxray.call.reasons import EndReason, reason_of
+from voxray.call.record import CallRecord, Records
 from voxray.call.registry import Registry
+from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl
 from voxray.metrics import MediaRecorder, Metrics
 from voxray.settings import Settings
@@ -167,6 +170,7 @@ def front(
         room=room,
         longest_secs=settings.agent.max_call_secs,
         peers=peers,
+        over=_recorder(exchange.records, reactor.seconds),
     )
     registry.watch(dialer)
     admission = _admission(made, exchange, room, dialer, ready)
@@ -221,6 +225,25 @@ def _admission(
         told=dialer.told,
         handed_over=made.handovers.take,
     )
+
+
+def _recorder(records: Records, clock: Callable[[], float]) -> Callable[[Dial], None]:
+    """Calls of ours that never were up are recorded too."""
+
+    def over(dial: Dial) -> None:
+        info = CallInfo(
+            dial.dial_id,
+            call_sid=dial.call_sid,
+            from_number=dial.from_number,
+            to_number=dial.to,
+            carrier=dial.carrier,
+            outbound=True,
+        )
+        now = records.date()
+        begun = now - (clock() - dial.began)
+        records.keep(CallRecord(info, reason_of(dial.reason, EndReason.FAILED), begun, now))
+
+    return over
 
 
 def _refusals(metrics: Metrics) -> Callable[[str, str], None]:

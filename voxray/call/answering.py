@@ -57,6 +57,7 @@ class Answering:
         self._on_said, self._on_failed = said, failed
         self._running: Deferred[None] | None = None
         self._feed = SentenceFeed(clock)  # of what is being said
+        self._apologising = False
 
     @property
     def busy(self) -> bool:
@@ -65,16 +66,19 @@ class Answering:
     def reply(self, times: TurnTimes) -> None:
         """The model answers the conversation as it stands."""
         feed = self._feed = SentenceFeed(self._clock)
+        self._apologising = False
         self._start(self._reply(feed, times))
 
     def say(self, text: str, then: Sequel | None) -> None:
         """A phrase of our own, from the book if it is there."""
         feed = self._feed = SentenceFeed(self._clock, then)
+        self._apologising = False
         self._start(self._say(text, feed))
 
     def apologise(self, text: str) -> None:
         """Something failed: says so without asking any vendor."""
         feed = self._feed = SentenceFeed(self._clock)
+        self._apologising = True
         self._start(self._say_payload(text, self._phrases.get_or_beep(text), feed))
 
     def cut(self) -> Cut:
@@ -140,7 +144,11 @@ class Answering:
             self.log.warn("a reply failed: {error}", error=failure.getErrorMessage())
         else:
             self.log.failure("a reply failed", failure)
-        self._on_failed(self.cut().then)
+        cut = self.cut()
+        if self._apologising:  # to apologise for that would fail in the same way
+            self._on_said(cut.heard, None)
+        else:
+            self._on_failed(cut.then)
 
 
 def abandon(stage: Deferred[Any]) -> None:

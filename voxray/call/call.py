@@ -7,15 +7,17 @@ told by its own parts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from twisted.logger import Logger
 
 from voxray.audio.codec import codec_for
 from voxray.call import machine
+from voxray.call.account import Account
 from voxray.call.conversation import Conversation
 from voxray.call.dialogue import Dialogue
 from voxray.call.ear import Ear
-from voxray.call.ending import TRANSFERRED, Ending, Transfers
+from voxray.call.ending import Ending, Transfers
 from voxray.call.exchange import Exchange
 from voxray.call.floor import FloorState
 from voxray.call.keypad import ENTER, Keypad
@@ -24,7 +26,7 @@ from voxray.call.limits import Due, Longest
 from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
 from voxray.call.pipeline import Pipeline
-from voxray.call.report import TurnLog
+from voxray.call.reasons import EndReason, reason_of
 from voxray.frames import Audio, CallInfo, Dtmf, EndCall, Frame, Mark, StreamStopped, Wire
 from voxray.interfaces import ORDINARY_PACING, MediaSink
 
@@ -33,6 +35,7 @@ class Call:
     """One call; a `CallPort` for its socket and the core of its life's machine."""
 
     log = Logger()
+    _reason: EndReason | None = None  # the first that was given
 
     def __init__(
         self,
@@ -47,9 +50,9 @@ class Call:
         agent, control = settings.agent, exchange.controls.get(info.carrier)
         self.info, self.started_at = info, clock.seconds()
         self._sink, self._exchange, self._on_ended = sink, exchange, ended
-        self._reason = ""
         self._longest = Longest.of(agent.max_call_secs, info.max_secs)
         self._life, self._keypad = machine.machine(self), Keypad()
+        self._account = Account(info, wire, exchange)
         self._pacer = Pacer(
             sink,
             wire.spoken,
@@ -82,7 +85,7 @@ class Call:
             metrics=metrics,
             finish=self.finish,
             transfer=self._life.transfer,
-            report=TurnLog(info.call_id, metrics, settings.logs.transcripts).turn,
+            report=self._account.turn,
             hint=lambda text: self._ear.hint(text),
             pending_keys=self._keypad.take,
         )
@@ -113,15 +116,15 @@ class Call:
         if kind is Audio:
             self._ear.hear(frame.payload)  # type: ignore[union-attr]
         elif kind is Mark:
-            self._pacer.mark_returned(frame.name, self._exchange.clock.seconds())  # type: ignore[union-attr]
+            self._mouth.mark_returned(frame.name)  # type: ignore[union-attr]
         elif isinstance(frame, Dtmf):
             self._pressed(frame.digit)
         elif isinstance(frame, StreamStopped):
-            self._end("caller_hangup")
+            self._end(EndReason.CALLER_HANGUP)
 
     def disconnected(self, reason: str) -> None:
         """The socket is gone."""
-        self._end(reason)
+        self._end(reason_of(reason, EndReason.ERROR))
 
     # -- the registry --------------------------------------------------------
     def elapsed(self, now: float) -> None:
@@ -138,7 +141,7 @@ class Call:
         self._dialogue.elapsed(now)
         due = self._longest.due(now - self.started_at)
         if due is not Due.NOTHING and not self._reason:
-            self.say_goodbye("max_duration")
+            self.say_goodbye(EndReason.MAX_DURATION)
         elif due is Due.END:
             self._life.finish()
 
@@ -146,24 +149,24 @@ class Call:
         """Ends the call politely: the goodbye phrase, then the hang-up. Not while it is handed over."""
         if self._ending.transferring:
             return
-        self._reason = self._reason or reason
+        self._because(reason_of(reason, EndReason.AGENT))
         self._dialogue.say(self._exchange.settings.agent.goodbye, EndCall(reason))
 
     def finish(self, reason: str) -> None:
         """Ends the call once what is being said was heard."""
-        self._reason = self._reason or reason
+        self._because(reason_of(reason, EndReason.AGENT))
         self._life.finish()
 
     def abort(self, code: int, reason: str) -> None:
         """Ends the call now: the daemon goes, or a fault of ours was found."""
-        self._reason = self._reason or reason
+        self._because(reason_of(reason, EndReason.ERROR))
         self._sink.close(code, reason)
-        self._end(reason)
+        self._life.ended()
 
     @property
     def reason(self) -> str:
         """Why it ended, or is ending."""
-        return self._reason
+        return self._reason or ""
 
     def end_now(self, reason: str) -> None:
         """Ends the call without waiting for what is being said."""
@@ -177,6 +180,7 @@ class Call:
 
     def play_out(self) -> None:
         self._ear.close()  # nobody listens to the caller from here on
+        self._dialogue.leave()
         self._ending.play_out(self._life.played_out)
 
     def hang_up(self) -> None:
@@ -186,7 +190,7 @@ class Call:
         self._ending.transfer(to, self._life.transferred, self._life.refused)
 
     def hand_over(self) -> None:
-        self._reason = TRANSFERRED
+        self._reason = EndReason.TRANSFERRED
         self._ear.close()  # nobody listens or speaks here any more
         self._dialogue.stop()
 
@@ -194,23 +198,22 @@ class Call:
         self._dialogue.stay(self._exchange.settings.agent.transfer_apology)
 
     def clean_up(self) -> None:
-        exchange = self._exchange
-        try:
-            self._ending.stop()
-            self._ear.close()
-            self._dialogue.stop()
-        finally:  # whatever fails above: no beat and no place among the calls is kept
-            exchange.beat.leave(self._beat)
-            self._on_ended(self)
-        exchange.metrics.underruns.inc(self._pacer.counts.underruns)
-        exchange.metrics.calls_ended.labels(self._reason).inc()
-        self.log.info(
-            "call {call_id}: ended, {reason}, {seconds} s, {turns} turns, {underruns} underruns",
-            call_id=self.call_id,
-            reason=self._reason,
-            seconds=round(exchange.clock.seconds() - self.started_at, 1),
+        with ExitStack() as steps:  # the last is taken first, and each whatever becomes of the others
+            steps.callback(self._close_account)
+            steps.callback(self._on_ended, self)
+            steps.callback(self._exchange.beat.leave, self._beat)
+            steps.callback(self._dialogue.stop)
+            steps.callback(self._ear.close)
+            steps.callback(self._ending.stop)
+
+    def _close_account(self) -> None:
+        self._account.close(
+            self._reason or EndReason.ERROR,
             turns=self._dialogue.turns,
-            underruns=self._pacer.counts.underruns,
+            interruptions=self._dialogue.interruptions,
+            keys=self._keypad.pressed,
+            heard_ms=self._ear.heard_ms,
+            sent=self._pacer.counts,
         )
 
     # -- inside --------------------------------------------------------------
@@ -220,8 +223,11 @@ class Call:
         if entry := self._keypad.press(digit, self._exchange.clock.seconds()):
             self._dialogue.keys(entry)
 
-    def _end(self, reason: str) -> None:
-        self._reason = self._reason or self._ending.why(reason)
+    def _because(self, reason: EndReason) -> None:
+        self._reason = self._reason or reason
+
+    def _end(self, reason: EndReason) -> None:
+        self._because(self._ending.why(reason))
         self._life.ended()
 
     def _beat(self, now: float) -> None:
@@ -233,5 +239,5 @@ class Call:
     def _crashed(self) -> None:
         """Call in an `except` block: our own code failed where no socket would hear of it."""
         self.log.failure("call {call_id}: a fault of ours; this call ends", call_id=self.call_id)
-        self._reason = self._reason or "error"
+        self._because(EndReason.ERROR)
         self.abort(1011, "internal error")

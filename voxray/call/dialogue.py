@@ -94,6 +94,7 @@ class Dialogue:
         self._floor = floor.machine(self)
         self.state = FloorState.LISTENING
         self.turns = 0
+        self.interruptions = 0  # by voice, false ones too
         self._quiet_since = clock.seconds()
         self._idle_prompts = 0
         self._times = TurnTimes()
@@ -101,13 +102,14 @@ class Dialogue:
         self._cut: Cut | None = None
         self._later: list[str] = []  # said while interruptions were not allowed, or a transfer was asked
         self._callers_turn = False  # from the first speech to the turn's end, pauses included
-        self._leaving = False  # the call is being ended or handed over: nothing new is begun
+        self._leaving = False  # the call is being hung up
+        self._waiting = False  # a transfer was asked for: nothing new is begun until it is refused
         self._over = False
 
     # -- what the call asks --------------------------------------------------
     def say(self, text: str, then: Sequel | None = None) -> None:
         """The agent says this of its own accord, at once; `then` is done when it was heard."""
-        if self._over:
+        if self._deaf:
             return
         self._drop_answer()
         self._times = TurnTimes()
@@ -116,7 +118,7 @@ class Dialogue:
 
     def stay(self, text: str) -> None:
         """The call could not be handed over: it goes on, with `text` and then what was said meanwhile."""
-        self._leaving = False
+        self._waiting = False
         self.say(text)
 
     def hush(self) -> None:
@@ -135,7 +137,7 @@ class Dialogue:
 
     def keys(self, digits: str) -> None:
         """The caller's keypad entry is a turn of its own."""
-        if not self._over:
+        if not self._deaf:
             self._cut = None
             self._answer(note(digits), TurnTimes())
 
@@ -143,6 +145,11 @@ class Dialogue:
     def callers_turn(self) -> bool:
         """The caller is speaking, pausing for breath, or being understood."""
         return self._callers_turn or self._hearing.busy
+
+    def leave(self) -> None:
+        """The call is being hung up: what is being said is the last of it, whatever the caller does."""
+        self._leaving = True
+        self._mouth.release()
 
     def stop(self) -> None:
         """The call is over: cancel everything."""
@@ -153,7 +160,7 @@ class Dialogue:
 
     def elapsed(self, now: float) -> None:
         """Called about twice a second: false interruptions and idle callers."""
-        if self._over or self._leaving or self.callers_turn:
+        if self._deaf or self._waiting or self.callers_turn:
             return
         if self._cut is not None and now - self._cut.at > RESUME_AFTER_SECS:
             self._resume()
@@ -189,6 +196,7 @@ class Dialogue:
         """The caller speaks over the agent and means it, since `onset_secs` ago by the audio."""
         if self.state is FloorState.SPEAKING and not self._over and not self._mouth.pressing:
             self._interrupt()
+            self.interruptions += 1
             self._metrics.bargein.observe(onset_secs)
 
     def turn_ended(self, utterance: Utterance, speech_end: float) -> None:
@@ -207,9 +215,14 @@ class Dialogue:
             self._quiet_since = self._clock.seconds()
 
     # -- deciding ------------------------------------------------------------
+    @property
+    def _deaf(self) -> bool:
+        """Nothing the caller does makes another answer."""
+        return self._over or self._leaving
+
     def _understood(self, text: str, times: TurnTimes) -> None:
         """What the words mean for the floor."""
-        if self._over:
+        if self._deaf:
             return
         language = self._agent.language
         idle_words = not text or is_backchannel(text, language)
@@ -227,6 +240,7 @@ class Dialogue:
             if words_decide(text, self._turns, language) is Verdict.RESUME:
                 self._metrics.interruptions.labels("ignored").inc()
                 return
+            self.interruptions += 1
             self._metrics.interruptions.labels("by_words").inc()
         elif self.state is FloorState.THINKING and idle_words:
             self._mouth.release()
@@ -238,13 +252,13 @@ class Dialogue:
 
     def _not_understood(self) -> None:
         """The transcriber failed. Mid-answer nobody needs to know."""
-        if not self._over and not self._leaving and self.state is not FloorState.SPEAKING:
+        if not self._deaf and not self._waiting and self.state is not FloorState.SPEAKING:
             self._cut = None
             self._drop_answer()
             self._apologise()
 
     def _answer(self, text: str, times: TurnTimes) -> None:
-        if self._leaving:
+        if self._waiting:
             self._later.append(text)
             return
         self._drop_answer()
@@ -301,14 +315,15 @@ class Dialogue:
             self._apologise()
 
     def _leave(self, then: Sequel) -> None:
-        self._leaving = True
         if isinstance(then, Transfer):
+            self._waiting = True
             self._transfer(then.to)
         else:
+            self.leave()
             self._finish(then.reason)
 
     def _apologise(self) -> None:
-        if self._over or not self._agent.apology:
+        if self._deaf or not self._agent.apology:
             return
         self._times = TurnTimes()
         self._floor.think()

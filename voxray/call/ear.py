@@ -80,6 +80,11 @@ class Ear:
         self._agent_spoke = False
         self._closed = False
 
+    @property
+    def heard_ms(self) -> float:
+        """All audio that came, silence too."""
+        return self._received_ms
+
     def hear(self, payload: bytes) -> None:
         """A packet of any size, even one that ends in the middle of a sample."""
         if self._closed:

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from voxray.call.asking import able, why_not
 from voxray.call.mouth import Mouth
+from voxray.call.reasons import EndReason
 from voxray.errors import CarrierError
 from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl, MediaSink
@@ -32,8 +33,7 @@ STOP_AFTER_HANGUP_SECS = 5.0
 STOP_AFTER_TRANSFER_SECS = 30.0
 """It follows a transfer too, when the carrier has fetched what to do instead."""
 
-TRANSFERRED = "transferred"
-_BY_CARRIER = ("caller_hangup", "closed")
+_BY_CARRIER = (EndReason.CALLER_HANGUP, EndReason.CLOSED)
 """How a stream that the carrier ends is told to us."""
 
 
@@ -76,7 +76,7 @@ class Ending:
         self._call, self._mouth, self._sink = call, mouth, sink
         self._control, self._clock, self._metrics = control, clock, metrics
         self._transfers = transfers
-        self._working: Deferred[Any] | None = None
+        self._working: list[Deferred[Any]] = []
         self._timers: list[IDelayedCall] = []
         self.transferring = False
         """A transfer is asked for, or done: nobody ends the call but the carrier."""
@@ -84,7 +84,7 @@ class Ending:
     def play_out(self, then: Callable[[], None]) -> None:
         """`then` is called when the last words were heard, or have taken too long (perhaps twice)."""
         self._later(PLAY_OUT_MAX_SECS, then)
-        self._start(Deferred.fromCoroutine(self._mouth.played())).addCallback(lambda _: then())
+        self._start(Deferred.fromCoroutine(self._mouth.heard_out())).addCallback(lambda _: then())
 
     def hang_up(self) -> None:
         """Through the carrier's REST API where it may be asked; else the socket is closed."""
@@ -95,14 +95,13 @@ class Ending:
         self.transferring = True
         self._start(Deferred.fromCoroutine(self._transfer(to, transferred, refused)))
 
-    def why(self, reason: str) -> str:
+    def why(self, reason: EndReason) -> EndReason:
         """Why the call ended, if its socket says `reason`: a stream may stop before we have our answer."""
-        return TRANSFERRED if self.transferring and reason in _BY_CARRIER else reason
+        return EndReason.TRANSFERRED if self.transferring and reason in _BY_CARRIER else reason
 
     def stop(self) -> None:
         """The call is over."""
-        working, self._working = self._working, None
-        if working is not None:
+        for working in self._working:
             working.cancel()
         for timer in self._timers:
             if timer.active():
@@ -141,9 +140,9 @@ class Ending:
             self.transferring = False
             refused()
         if outcome is Outcome.REST:  # the carrier's `stop` ends the call; make sure of it
-            self._later(STOP_AFTER_TRANSFER_SECS, self._sink.close, 1000, TRANSFERRED)
+            self._later(STOP_AFTER_TRANSFER_SECS, self._sink.close, 1000, EndReason.TRANSFERRED)
         elif outcome is Outcome.CLOSED:
-            self._sink.close(1000, TRANSFERRED)
+            self._sink.close(1000, EndReason.TRANSFERRED)
 
     async def _ask_transfer(self, to: str) -> Outcome:
         number = self._transfers.numbers.get(to)
@@ -180,7 +179,8 @@ class Ending:
                 self.log.failure(text, failure, call_id=self._call.call_id)
                 self._sink.close(1011, "internal error")
 
-        self._working = step = Deferred[None](lambda _: work.cancel())
+        step = Deferred[None](lambda _: work.cancel())
+        self._working.append(step)
         work.chainDeferred(step)
         step.addErrback(failed)
         return step

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
+from voxray.call.record import NoRecords, Records
 from voxray.interfaces import CallControl, Pacing, Providers, VoiceActivity
 from voxray.metrics import Metrics
 from voxray.settings import Settings
@@ -27,4 +28,5 @@ class Exchange:
     beat: Metronome
     metrics: Metrics
     pacings: Mapping[str, Pacing] = field(default_factory=dict)  # by carrier; absent: the ordinary one
+    records: Records = field(default_factory=NoRecords)
     transfer_url: Callable[[str, str], str] = lambda call_id, number: ""  # of the document that connects it

@@ -107,18 +107,24 @@ class Hearing:
 
     async def _hear(self, parts: list[Deferred[Transcript]], times: TurnTimes) -> None:
         """Turns are understood in the order in which they were spoken, whichever transcript comes first."""
-        await self._lock.acquire()
+        try:
+            await self._lock.acquire()
+            try:
+                await self._understand(parts, times)
+            finally:
+                self._lock.release()  # the next turn is understood in here
+        finally:
+            for part in parts:
+                abandon(part)
+
+    async def _understand(self, parts: list[Deferred[Transcript]], times: TurnTimes) -> None:
         try:
             words = [(await part).text.strip() for part in parts]
         except ProviderError as error:
             self.log.warn("a turn was not understood: {error}", error=str(error))
             self._not_understood()
-            return
-        finally:
-            for part in parts:
-                abandon(part)
-            self._lock.release()
-        self._understood(" ".join(word for word in words if word), times)
+        else:
+            self._understood(" ".join(word for word in words if word), times)
 
     def _keep(self, running: Deferred[None]) -> None:
         self._running.add(running)

@@ -33,10 +33,13 @@ class Keypad:
     def __init__(self) -> None:
         self._digits = ""
         self._last = 0.0
+        self.pressed = 0
+        """Keys, in all."""
 
     def press(self, digit: str, now: float) -> str | None:
         """One key. Returns the entry that it completes, without the `#`."""
         self._last = now
+        self.pressed += 1
         if digit == ENTER:
             return self.take() or None
         self._digits += digit

@@ -5,6 +5,7 @@ Keeps the pieces of text that were given to the pacer, so that a barge-in can sa
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -31,6 +32,7 @@ class Mouth:
         self._clock = clock
         self._pieces: list[Spoken] = []
         self._voicing = Voicing(wire)
+        self._naps: list[Deferred[None]] = []
 
     # -- speaking ------------------------------------------------------------
     def begin(self, text: str) -> None:
@@ -67,15 +69,29 @@ class Mouth:
             await deferLater(self._clock, _SLICE_SECS)
 
     async def played(self) -> None:
-        """Until all that was said has been heard, by the playout clock: no mark is needed for this."""
+        """Until all that was said has been heard, by the playout clock or by the carrier's last mark."""
         while not self._pacer.drained(now := self._clock.seconds()):
-            await deferLater(self._clock, min(_SLICE_SECS, self._pacer.remaining_secs(now) + _SETTLE_SECS))
+            await self._nap(min(_SLICE_SECS, self._pacer.remaining_secs(now) + _SETTLE_SECS))
+
+    async def heard_out(self) -> None:
+        """The same, and as much longer as the caller's ear is known to be behind that clock."""
+        await self.played()
+        due = self._clock.seconds() + self._pacer.lag_secs
+        while self._pacer.lag_secs and (left := due - self._clock.seconds()) > 0:
+            await self._nap(left)
+
+    def mark_returned(self, name: str) -> None:
+        """The carrier has played what was before this mark: whoever waits for the last one looks again."""
+        self._pacer.mark_returned(name, self._clock.seconds())
+        for nap in tuple(self._naps):
+            if not nap.called:
+                nap.callback(None)
 
     async def settled(self) -> None:
         """Until all that was said has been heard, and nobody is speaking before we have begun."""
         self.finish()
         while self._pacer.held:
-            await deferLater(self._clock, _SLICE_SECS)
+            await self._nap(_SLICE_SECS)
         await self.played()
 
     # -- being heard ---------------------------------------------------------
@@ -110,6 +126,18 @@ class Mouth:
         self.begin(text)
         self._push(payload)
         self._pieces[-1].end_ms = self._pacer.pushed_ms
+
+    async def _nap(self, secs: float) -> None:
+        """So long, or until a mark comes back."""
+        nap: Deferred[None] = Deferred()
+        self._naps.append(nap)
+        timer = self._clock.callLater(secs, nap.callback, None)
+        try:
+            await nap
+        finally:
+            self._naps.remove(nap)
+            if timer.active():
+                timer.cancel()
 
     def _push(self, payload: bytes) -> None:
         if payload:

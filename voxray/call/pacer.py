@@ -35,6 +35,7 @@ class PacerCounts:
     """What one call's pacer saw; read by the metrics at the end of the call."""
 
     messages: int = 0
+    sent_ms: float = 0.0
     underruns: int = 0
     underrun_ms: float = 0.0
     marks_sent: int = 0
@@ -88,12 +89,14 @@ class Pacer:
         self._pending: dict[str, float] = {}  # name -> position in ms
         self._open = False  # more audio of the same reply is expected
         self._reply_begun = False  # some of this reply was sent: running dry now is an underrun
+        self._acknowledged = False  # the carrier says that it has played all there was
 
     # -- what the mouth does -------------------------------------------------
     def push(self, payload: bytes, now: float) -> None:
         """More audio of the current reply, in the wire's codec."""
         if not self._open and not self._unsent:
             self._reply_begun = False
+        self._acknowledged = False
         self._unsent += payload
         self._pushed_ms += len(payload) / self._bytes_per_ms
         self._open = True
@@ -159,6 +162,8 @@ class Pacer:
         unplayed = self._sent_ms - position_ms
         expected = self._buffer_end - unplayed / 1000
         self._playout_lag_ms = min(max(0.0, (now - expected) * 1000), MAX_PLAYOUT_LAG_MS)
+        if unplayed <= 0 and not self._unsent and not self._open:
+            self._acknowledged = True
 
     # -- what it knows -------------------------------------------------------
     @property
@@ -178,16 +183,23 @@ class Pacer:
 
     def heard_ms(self, now: float) -> float:
         """How much of this generation has come out of the caller's earpiece, by clock and marks."""
+        if self._acknowledged:
+            return self._sent_ms
         unplayed = max(0.0, (self._buffer_end - now) * 1000)
         return max(0.0, self._sent_ms - unplayed - (self._playout_lag_ms if unplayed else 0.0))
 
     def drained(self, now: float) -> bool:
-        """Everything was played, as far as the clock can tell. No mark is needed for this."""
-        return not self._unsent and now >= self._buffer_end
+        """Everything was played, by the clock or by the mark behind it. No mark is needed for this."""
+        return self._acknowledged or (not self._unsent and now >= self._buffer_end)
 
     def remaining_secs(self, now: float) -> float:
-        """Until `drained`, if nothing more is pushed."""
+        """Until `drained`, if nothing more is pushed and no mark comes."""
         return self.queued_ms / 1000 + max(0.0, self._buffer_end - now)
+
+    @property
+    def lag_secs(self) -> float:
+        """How far the caller's ear is behind the clock, by the last mark; 0 once the last word was marked."""
+        return 0.0 if self._acknowledged else self._playout_lag_ms / 1000
 
     # -- inside --------------------------------------------------------------
     def _release(self, now: float) -> None:
@@ -219,6 +231,7 @@ class Pacer:
         self._buffer_end += duration_ms / 1000
         self._sent_ms += duration_ms
         self.counts.messages += 1
+        self.counts.sent_ms += duration_ms
         self._sink.send_audio(payload)
 
     def _send_marks(self, now: float) -> None:

@@ -21,6 +21,7 @@ from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import (
     MAX_KEYS,
     CallInfo,
+    EndCall,
     Message,
     PressKeys,
     Sequel,
@@ -168,7 +169,8 @@ class Pipeline:
                     keys_left -= self._put_keys(event.digits, keys_left, feed)
                     continue
                 if not isinstance(event, TextDelta):
-                    feed.follow(event)
+                    # what a model calls its reason is no reason of ours
+                    feed.follow(EndCall() if isinstance(event, EndCall) else event)
                     continue
                 now = self._clock.seconds()
                 if not last:

@@ -152,6 +152,7 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
             "telephony_auth is token: webhooks are not checked, so anybody can ask for a token; "
             "fine only where a proxy checks them"
         )
+    yield from _hang_up(settings)
     if not server.tls.enable and (server.tls.cert_file or server.tls.key_file):
         yield "tls_cert_file and tls_key_file are set but tls_enable is not: plain HTTP is served"
     if settings.turns.vad_min_volume > LOUDEST_FLOOR:
@@ -182,6 +183,16 @@ def _shared(settings: Settings) -> Iterator[str]:
         yield (
             "session_store is redis but stream_secret is not set: no instance takes the stream of a call "
             "that another answered; give all of them the same long random text"
+        )
+
+
+def _hang_up(settings: Settings) -> Iterator[str]:
+    carrier, given = settings.calls.carrier, settings.providers.api_keys
+    missing = [names.KEY_ENV[key][0] for key in names.HANG_UP_KEYS.get(carrier, ()) if not given.get(key)]
+    if missing:
+        yield (
+            f"{carrier} cannot be asked to hang up: set {' and '.join(missing)}; until then hanging up "
+            "closes the socket"
         )
 
 

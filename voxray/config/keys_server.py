@@ -89,8 +89,10 @@ WATCH = Section(
             proof="tests.test_startup.OptionsTests.test_log"),
         Key("log_transcripts", Flag(), False, "log what is said (personal data!)", "logs.transcripts",
             proof="tests.test_settings_effect_server.WatchTests.test_log_transcripts"),
-        Key("cdr_file", FilePath(), "", "a JSON line for each ended call is appended to it",
-            "calls.cdr_file", later="no call-detail records are written"),
+        Key("cdr_file", FilePath(), "",
+            "a JSON line for each ended call is appended to it ([cdr.md](cdr.md)); the numbers are whole "
+            "(personal data!)", "calls.cdr_file",
+            proof="tests.test_settings_effect_server.WatchTests.test_cdr_file"),
         Key("metrics_enabled", Flag(), True, "false: `/metrics` answers 204", "server.metrics_enabled",
             proof="tests.test_settings_effect_server.WatchTests.test_metrics_enabled"),
         Key("metrics_bind", Address(), "", "serve `/metrics` on this host:port alone",

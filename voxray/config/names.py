@@ -111,6 +111,15 @@ PLUGINS = (
 # Providers built today that cannot be asked without a key, and the name of that key in `api_keys`.
 KEY_OF = MappingProxyType({"openai": "openai", "groq": "groq"})
 
+# With which of `api_keys` a carrier hangs up for us; Exotel cannot be asked to.
+HANG_UP_KEYS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "twilio": ("twilio_account_sid", "twilio_auth_token"),
+        "telnyx": ("telnyx_api_key",),
+        "plivo": ("plivo_auth_id", "plivo_auth_token"),
+    }
+)
+
 # name in `api_keys` -> environment variables, the first one set wins
 KEY_ENV: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -30,7 +30,7 @@ GRACE_SECS = 30.0
 
 OUTCOMES: Mapping[str, str] = MappingProxyType(
     {
-        "completed": "ended",
+        "completed": "failed",  # over, and no stream ever came
         "busy": "busy",
         "no-answer": "no_answer",
         "timeout": "no_answer",
