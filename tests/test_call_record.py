@@ -154,7 +154,7 @@ class ReasonTests(SynchronousTestCase):
 
     def test_sockets(self) -> None:
         """What a media socket says of its end is a reason, but where the call has given its own before."""
-        ours = {"stop", "hung_up", "refused"}
+        ours = {"stop", "hung_up", "refused", "untrusted"}
         self.assertEqual([r for r in END_REASONS if r not in ours and r not in list(EndReason)], [])
 
 

@@ -1,0 +1,104 @@
+"""What the agent believes it said, against what came out of the earpiece: 20 interruptions on each carrier.
+
+The real daemon; twenty calls at once, each interrupting a long answer at a random moment. The simulator
+counts the samples that were played, marks and clears by its carrier's rules; the scripted voice tells by its
+lengths which word that was.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import ClassVar
+
+from twisted.internet import defer
+from twisted.trial.unittest import TestCase
+
+from tests.e2e_office import Deaf, OfficeTestCase, said
+from voxray.simulator.result import CallResult
+from voxray.simulator.script import Do, Script, Step
+
+CALLS = 20
+LATE_MS, TRIES = 250.0, 4
+WORDS = (
+    "We are open from Monday to Friday between eight and six, on Saturdays until noon, never on Sundays, and "
+    "on holidays you may leave a message that we answer on the first day after it."
+)
+
+
+def begun(ms: float) -> int:
+    """How many words had begun: the scripted voice is 60 ms a letter and 40 ms between words."""
+    at, count = 0.0, 0
+    for word in WORDS.split():
+        count += at < ms
+        at += 60.0 * len(word) + 40.0
+    return count
+
+
+class HeardTests(OfficeTestCase):
+    """To within a word."""
+
+    scenario: ClassVar = {
+        "business": "Us",
+        "facts": [{"id": "hours", "words": ["hours"], "answer": WORDS}],
+        "lines": {"goodbye": "Bye then."},
+    }
+
+    async def heard_on(self, carrier: str) -> None:
+        await self.open(carrier, Deaf("Your hours?"), max_calls=CALLS)
+        seed = random.randrange(2**32)
+        moments = [random.Random(f"{seed}-{number}").uniform(0.2, 5.0) for number in range(CALLS)]
+        running = [defer.ensureDeferred(self.interrupted(moment, seed)) for moment in moments]
+        truths = await defer.gatherResults(running, consumeErrors=True)
+        self.assertEqual(len(truths), CALLS)
+        self.assertGreater(len(set(truths)), CALLS // 4)  # they were interrupted at different words
+
+    async def interrupted(self, moment: float, seed: int) -> int:
+        """One call; how many words its caller heard."""
+        script = Script(
+            (
+                said(Do.SAY, "your-hours", "Your hours?"),
+                said(Do.BARGE_IN, "your-location", "Your location?", after=moment),
+                Step(Do.HANG_UP),
+            )
+        )
+        result = await self.measured(script)
+        await self.record(result.ids.call_sid)
+        [cut] = [e for e in self.of("turn", result.ids.call_sid) if e["interrupted"] and e["heard"]][:1]
+        known, truth = cut["replied"].split(), begun(result.turns[1].heard_ms)
+        self.assertEqual(known, WORDS.split()[: len(known)])
+        told = f"seed {seed}, after {moment:.2f} s: {result.turns[1].heard_ms:.0f} ms were heard"
+        self.assertLessEqual(abs(len(known) - truth), 1, told)
+        return truth
+
+    async def measured(self, script: Script) -> CallResult:
+        """A call whose measuring rod held still: a simulator that stood still itself played too late."""
+        for _ in range(TRIES):
+            [judged] = await self.judged(self.plan(script))
+            result = judged.result
+            assert result is not None
+            if result.worst_tick_ms <= LATE_MS:
+                self.assertEqual(result.clears, 1, judged.failures)
+                return result
+        raise AssertionError(f"the machine is too busy to measure: {result.worst_tick_ms:.0f} ms late")
+
+    async def test_twilio(self) -> None:
+        """Marks that a clear brings back at once do not count as heard."""
+        await self.heard_on("twilio")
+
+    async def test_telnyx(self) -> None:
+        """The same by Telnyx's words."""
+        await self.heard_on("telnyx")
+
+    async def test_plivo(self) -> None:
+        """Checkpoints that a clear drops never come back."""
+        await self.heard_on("plivo")
+
+    async def test_exotel(self) -> None:
+        """Messages of 100 ms; nothing tells of a clear."""
+        await self.heard_on("exotel")
+
+
+class RulerTests(TestCase):
+    def test_begun(self) -> None:
+        """The ruler itself: two words and a bit."""
+        self.assertEqual([begun(ms) for ms in (0.0, 1.0, 160.0, 161.0, 381.0)], [0, 1, 1, 2, 3])
