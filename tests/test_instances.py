@@ -159,6 +159,16 @@ class TrustTests(Together):
         self.assertEqual(here.streams(PATH, sid), "close 1008")
         self.assertNotEqual(here.streams(PATH, sid, headers=unsigned), "")
 
+    def test_over_elsewhere(self) -> None:
+        """`signature`: the word of the webhook is good for one stream, also where it was given."""
+        here, there = self.two(telephony_auth="signature")
+        sid = TWILIO.call_sid(1)
+        self.assertEqual(here.rings(sid).status, 200)
+        self.assertEqual(there.streams(PATH, sid), "")
+        there.current.lose()
+        self.assertEqual((self.calls(there), self.now(self.board.count())), ([], 0))
+        self.assertEqual(here.streams(PATH, sid), "close 1008")
+
     def test_off(self) -> None:
         """Without any proof a call still has one stream, wherever it comes."""
         here, there = self.two(telephony_auth="off")

@@ -13,7 +13,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.redis_server import Counted
 from voxray.errors import StoreUnavailable
-from voxray.stores.link import LONGEST_PAUSE_SECS, OP_SECS, PING_SECS, RedisLink, Script, pause_secs
+from voxray.stores.link import (
+    LONGEST_PAUSE_SECS,
+    OP_SECS,
+    PING_SECS,
+    STEADY_SECS,
+    RedisLink,
+    Script,
+    pause_secs,
+)
 from voxray.stores.replies import Lost, Refusal
 
 
@@ -177,7 +185,7 @@ class StayingTests(LinkTestCase):
         self.assertFalse(self.link.up)
 
     def test_coming_back(self) -> None:
-        """It tries for ever, one attempt at a time; the pauses grow, and shrink once it is back."""
+        """For ever, one attempt at a time; the pauses grow, and shrink once it was back for a while."""
         for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 0.8):
             self.refuse(OSError("refused"))
             tries = len(self.connecting)
@@ -187,10 +195,17 @@ class StayingTests(LinkTestCase):
             self.assertEqual(len(self.connecting), tries + 1)
             self.clock.advance(100)  # it hangs
             self.assertEqual(len(self.connecting), tries + 1)
-        self.come().lost.callback(None)
-        tries = len(self.connecting)
-        self.clock.advance(0.05)
-        self.assertEqual(len(self.connecting), tries + 1)
+        for secs, pause in ((STEADY_SECS - PING_SECS, 0.8), (STEADY_SECS, 0.05)):
+            wire = self.come()
+            for _ in range(round(secs / PING_SECS)):
+                self.clock.advance(PING_SECS)
+                wire.answer("PONG")
+            wire.lost.callback(None)
+            tries = len(self.connecting)
+            self.clock.advance(pause - 0.01)
+            self.assertEqual(len(self.connecting), tries)
+            self.clock.advance(0.01)
+            self.assertEqual(len(self.connecting), tries + 1)
 
     def test_a_connection_that_is_gone_at_once(self) -> None:
         """It never was up."""

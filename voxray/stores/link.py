@@ -29,6 +29,8 @@ HELLO_SECS = 1.0
 PING_SECS = 0.5
 FIRST_PAUSE_SECS = 0.05
 LONGEST_PAUSE_SECS = 0.8
+STEADY_SECS = 5.0
+"""A connection that held so long is a good one: after it the pauses begin anew."""
 LOUD_EVERY_SECS = 60.0
 
 
@@ -178,8 +180,10 @@ class RedisLink:
             except Exception as error:  # noqa: BLE001 - a hundred kinds, and all mean the same
                 self._note_away(type(error).__name__)
             else:
+                began = self._clock.seconds()
                 self._note_away(await self._while_up(wire))
-                failures = 0
+                if self._clock.seconds() - began >= STEADY_SECS:
+                    failures = 0
             await deferLater(cast(Any, self._clock), pause_secs(failures, self._dice()))
             failures += 1
 

@@ -32,6 +32,8 @@ class Peers(Protocol):
 
     def learn_call(self, carrier: str, call_sid: str, dial_id: str) -> Coroutine[Any, Any, None]: ...
 
+    def seen(self, carrier: str, call_sid: str) -> Coroutine[Any, Any, bool]: ...
+
     def admit(
         self, welcome: Welcome, started: StreamStarted
     ) -> Coroutine[Any, Any, Welcome | Verdict | None]: ...
@@ -156,6 +158,8 @@ class Reception:
         welcome = self._doorkeeper.welcome(ticket, trunk, started)
         if isinstance(welcome, Refused):
             return self._decline(welcome.reason)
+        if trunk.rules.enforced and not welcome.nonce and await peers.seen(trunk.name, started.call_sid):
+            return self._decline("second_stream")  # it had its stream elsewhere
         admitted = await peers.admit(welcome, started)
         if admitted is None:
             return self._decline(Fault.SPENT.value)
