@@ -94,6 +94,7 @@ class EachCarrierTests(Together):
         self.assertEqual((info.from_number, info.to_number), ("+15550001", "+15550002"))
         self.assertEqual((info.call_sid, info.carrier, info.verified), (sid, name, True))
         self.assertEqual(self.now(self.board.count()), 1)
+        self.assertIsNone(self.now(self.common.handover.get(name, sid)))
         for house in (here, there):
             self.assertNotEqual(house.streams(path, sid, parameters), "")
 

@@ -285,6 +285,7 @@ class PageTests(SessionCase):
             ((good,), good, good),
             ((good,), bad, None),
             ((good,), "http://good.com", None),
+            ((good,), "https://good.co", None),
             ((good,), "https://good.com:443", None),
             ((good,), "null", None),
             ((), good, None),
