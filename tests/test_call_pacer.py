@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fakes import RecordingSink
 from voxray.call.pacer import PACKET_MS, Pacer
 from voxray.frames import ULAW_8K
+from voxray.interfaces import Pacing
 
 SILENCE = b"\xff"
 PACKET = PACKET_MS * 8
@@ -133,6 +134,26 @@ class PacerTests(SynchronousTestCase):
         self.assertNotIn("rest", calls)
         pacer.tick(0.03)
         self.assertEqual(calls[-1], "rest")
+
+    def test_a_mark_in_the_middle_of_a_message(self) -> None:
+        """It comes back when that message was played: the ear is not behind for that."""
+        pacer = make(self.sink, lead_ms=150.0, pacing=Pacing(message_ms=100))
+        pacer.push(b"a" * 8 * 30, now=0.0)
+        pacer.mark(now=0.0)
+        pacer.push(b"b" * 8 * 570, now=0.0)
+        pacer.tick(0.05)
+        [name] = self.sink.marks
+        pacer.mark_returned(name, now=0.1)
+        self.assertAlmostEqual(pacer.heard_ms(0.11), 110.0)
+
+    def test_a_clear_that_spares_messages(self) -> None:
+        """Where the message that is being played ends all the same, it was heard."""
+        for pacing, heard in ((Pacing(message_ms=100), 130.0), (Pacing(100, clear_spares=True), 200.0)):
+            pacer = make(RecordingSink(), lead_ms=150.0, pacing=pacing)
+            pacer.push(b"a" * 8 * 1000, now=0.0)
+            for tick in range(1, 7):
+                pacer.tick(tick * 0.02)
+            self.assertAlmostEqual(pacer.clear(0.13), heard)
 
     def test_an_unknown_mark_is_counted(self) -> None:
         """A carrier that echoes what was never sent changes nothing."""

@@ -106,7 +106,7 @@ def _exotel() -> Carrier:
         control=control,
         authenticity=authenticity,
         secret="api_keys.exotel_ws_user and api_keys.exotel_ws_password",
-        pacing=Pacing(message_ms=100, unit_bytes=320, max_lead_ms=150.0),
+        pacing=Pacing(message_ms=100, unit_bytes=320, max_lead_ms=150.0, clear_spares=True),
         static_streams=True,
         unsigned_status=True,
         challenge='Basic realm="voxray"',

@@ -57,12 +57,14 @@ class Pacing:
 
     One message has at most `message_ms` of it, in whole 20 ms packets and whole `unit_bytes` (where a packet
     is no multiple of those, it is longer). `max_lead_ms` is for a carrier that bears little sent ahead; with
-    less than two messages there are never two to send at once.
+    less than two messages there are never two to send at once. `clear_spares`: a clear drops what has not
+    begun to play; the message that has is heard to its end.
     """
 
     message_ms: int = 40
     unit_bytes: int = 1
     max_lead_ms: float = math.inf
+    clear_spares: bool = False
 
 
 ORDINARY_PACING = Pacing()
@@ -172,7 +174,7 @@ class DialOrder:
 class Dialed:
     """The carrier's answer. `call_sid` is empty where only the webhook or the stream will tell it."""
 
-    reference: str  # for `cancel`
+    reference: str  # for `cancel`; empty: it cannot be given up, only be refused when it is answered
     call_sid: str = ""
 
 

@@ -71,6 +71,7 @@ class Pacer:
         self._silence = silence
         self._message_secs = self._message / media_format.bytes_per_ms / 1000
         self._lead = max(min(lead_ms, pacing.max_lead_ms) / 1000, self._message_secs)
+        self._clear_spares = pacing.clear_spares
         self._wake, self._rest, self._audible = wake, rest, audible
         self.generation = 0
         self.counts = PacerCounts()
@@ -85,8 +86,9 @@ class Pacer:
         self._sent_ms = 0.0
         self._buffer_end = 0.0  # when the carrier will have played all it has
         self._playout_lag_ms = 0.0
+        self._message_ends: deque[float] = deque(maxlen=64)  # positions, where a clear spares messages
         self._mark_at: deque[float] = deque()  # positions whose mark is still to be sent
-        self._pending: dict[str, float] = {}  # name -> position in ms
+        self._pending: dict[str, float] = {}  # name -> what was sent before it, in ms
         self._open = False  # more audio of the same reply is expected
         self._reply_begun = False  # some of this reply was sent: running dry now is an underrun
         self._acknowledged = False  # the carrier says that it has played all there was
@@ -132,7 +134,7 @@ class Pacer:
 
     def clear(self, now: float) -> float:
         """Drops everything, here and at the carrier. Returns the position the caller had heard, in ms."""
-        heard, sent_any = self.heard_ms(now), self._sent_ms > 0
+        heard, sent_any = self._heard_at_clear(now), self._sent_ms > 0
         self._ignored_marks.extend(self._pending)
         self._reset()
         self._held = False
@@ -188,6 +190,13 @@ class Pacer:
         unplayed = max(0.0, (self._buffer_end - now) * 1000)
         return max(0.0, self._sent_ms - unplayed - (self._playout_lag_ms if unplayed else 0.0))
 
+    def _heard_at_clear(self, now: float) -> float:
+        """What will have been heard once a clear sent now has had its effect."""
+        heard = self.heard_ms(now)
+        if not self._clear_spares:
+            return heard
+        return next((end for end in self._message_ends if end >= heard), heard)
+
     def drained(self, now: float) -> bool:
         """Everything was played, by the clock or by the mark behind it. No mark is needed for this."""
         return self._acknowledged or (not self._unsent and now >= self._buffer_end)
@@ -230,16 +239,18 @@ class Pacer:
             self._audible(now)
         self._buffer_end += duration_ms / 1000
         self._sent_ms += duration_ms
+        if self._clear_spares:
+            self._message_ends.append(self._sent_ms)
         self.counts.messages += 1
         self.counts.sent_ms += duration_ms
         self._sink.send_audio(payload)
 
     def _send_marks(self, now: float) -> None:
         while self._mark_at and self._mark_at[0] <= self._sent_ms + 1e-6:
-            position = self._mark_at.popleft()
+            self._mark_at.popleft()
             self._mark_serial += 1
             name = f"v{self.generation}-{self._mark_serial}"
-            self._pending[name] = position
+            self._pending[name] = self._sent_ms  # it comes back when the message that holds its place is over
             if len(self._pending) > MAX_PENDING_MARKS:
                 self._pending.pop(next(iter(self._pending)))
             self.counts.marks_sent += 1

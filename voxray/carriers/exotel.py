@@ -146,4 +146,4 @@ class ExotelControl(Control):
         answer = await self._rest.order("dial", "POST", self._dial_url, data=form)
         call = answer.fields().get("Call")
         sid = self._id_in(answer, call.get("Sid") if isinstance(call, dict) else None, _CALL_SID)
-        return Dialed(sid, sid)
+        return Dialed("", sid)  # no documented call gives it up
