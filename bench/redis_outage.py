@@ -157,11 +157,12 @@ async def run(daemon: Daemon, options: argparse.Namespace, master: Redis, replic
     while daemon.metric("voxray_calls_active") < options.calls:
         await asyncio.sleep(0.1)
     seen["peace"] = Seen()
-    await watch(daemon, options.rest, seen["peace"], 1_000_000)
+    await watch(daemon, options.secs / 2, seen["peace"], 1_000_000)
     kill, cont = master.process.kill, lambda: master.process.send_signal(signal.SIGCONT)
     seen["killed"] = await outage(daemon, options, kill, master.start, 2_000_000)
     stop = lambda: master.process.send_signal(signal.SIGSTOP)  # noqa: E731
     seen["stopped"] = await outage(daemon, options, stop, cont, 3_000_000)
+    await watch(daemon, options.secs / 2, seen["peace"], 5_000_000)
     over.set()
     await asyncio.gather(*calls)
     print(f"calls: {ends.count('held')} held, {ends.count('lost')} lost, of {options.calls}")

@@ -114,9 +114,7 @@ class Guest(Protocol):
     serializer: Serializer
     """Its carrier's, new."""
 
-    def open(
-        self, started: StreamStarted, sink: MediaSink
-    ) -> CallPort | Declined | Coroutine[Any, Any, CallPort | Declined]:
+    def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined | Coroutine[Any, Any, Any]:
         """Joins the socket to a call once its `start` is in, now or soon. It may already use the sink."""
 
     def held(self) -> Sequence[bytes]:
