@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from voxray.http import HttpClient
     from voxray.metrics import Metrics
     from voxray.settings import Settings
+    from voxray.storing import Stores
     from voxray.telephony import Front, Lines
     from voxray.worker import ThreadWorker
 
@@ -52,6 +53,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     from voxray.listening import bind
     from voxray.metrics import Metrics
     from voxray.service import Daemon, Parts
+    from voxray.storing import stores
     from voxray.telephony import front, lines
     from voxray.worker import ThreadWorker
 
@@ -70,8 +72,9 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
         expectations=made.expectations if made else None,
     )
     daemon: Daemon
-    served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
-    site = _site(exchange, served, reactor, ready=lambda: daemon.ready)
+    kept = stores(settings, metrics, reactor)
+    served = front(made, exchange, registry, reactor, lambda: daemon.ready, kept.shared) if made else None
+    site = _site(exchange, served, kept, reactor, ready=lambda: daemon.ready and kept.ready)
     door = entrance(settings.server, site, reactor, time.time, exchange.metrics)
     agent = settings.agent
     daemon = Daemon(
@@ -82,6 +85,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
             startables=[
+                *kept.startables,
                 records,
                 exchange.activity,
                 *exchange.providers.all,
@@ -145,8 +149,9 @@ def _voice_activity(settings: Settings, reactor: Any) -> Any:
     return SileroVoiceActivity(reactor, InferenceThread(reactor))
 
 
-def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any) -> Any:
+def _site(exchange: Exchange, served: Front | None, kept: Stores, reactor: Any, *, ready: Any) -> Any:
     from voxray.metrics import HttpRecorder
+    from voxray.storing import sessions
     from voxray.web.api import Api
     from voxray.web.forwarded import networks
     from voxray.web.idle import Idle
@@ -155,9 +160,10 @@ def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any)
     settings, metrics = exchange.settings, exchange.metrics
     api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
     if served is None:
-        root = Root(api.resource(), Idle().resource(), None)
+        root = Root(api.resource(), Idle().resource(), None, sessions=sessions(settings, kept))
     else:
-        root = Root(api.resource(), served.hooks, served.media, served.calls)
+        front = (served.hooks, served.media, served.calls)
+        root = Root(api.resource(), *front, sessions=sessions(settings, kept))
     body_limit = settings.server.max_request_body_bytes
     trusted = networks(settings.server.trusted_proxies)
     return VoxraySite(

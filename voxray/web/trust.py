@@ -132,7 +132,7 @@ class Doorkeeper:
         empty while only the carrier knows it.
         """
         self._trunks, self._configured = trunks, configured
-        self._tokens, self._expectations, self._live = tokens, expectations, live
+        self._tokens, self._expectations, self.live = tokens, expectations, live
         self._clock, self._wall_clock = clock, wall_clock
         self._recognise, self._dialed = recognise, dialed
 
@@ -185,7 +185,7 @@ class Doorkeeper:
         name, sid = trunk.name, call.call_sid
         if visitor.dialed is not None and visitor.dialed.over:
             return None
-        had_one = self._live(name, sid) or self._expectations.is_over(name, sid, now)
+        had_one = self.live(name, sid) or self._expectations.is_over(name, sid, now)
         if trunk.rules.enforced and sid and had_one:
             return None
         known = self._expectations.get(name, sid, now) if sid else None
@@ -270,11 +270,17 @@ class Doorkeeper:
             return self._without_token(ticket, trunk, started)
         if self._no_more_ours(expected):
             return Refused("call_over")
-        if (fault := self._tokens.spend(claim, self._wall_clock())) is not None:
+        now = self._wall_clock()
+        if (fault := self._tokens.spend(claim, now)) is not None:
             return Refused(fault.value)
-        replaces = self._live(trunk.name, started.call_sid)
+        replaces = self.live(trunk.name, started.call_sid)
         self._expectations.began(trunk.name, started.call_sid)
-        return Welcome(trunk.name, expected, replaces)
+        return Welcome(trunk.name, expected, replaces, claim.nonce, claim.expires_at - now)
+
+    def dial_id(self, ticket: Ticket, trunk: Trunk, started: StreamStarted) -> str:
+        """Our id of the call that the stream says it is, where it was dialled."""
+        claim = ticket.claim or self._claim_in_start(trunk, started)
+        return claim.dial_id if isinstance(claim, Claim) else ""
 
     def _no_more_ours(self, expected: Expected | None) -> bool:
         """A call that we placed and have given up since."""
@@ -310,7 +316,7 @@ class Doorkeeper:
         rules, name, sid = trunk.rules, trunk.name, started.call_sid
         if rules.token and not (rules.either and ticket.genuine):
             return Refused("token_missing")
-        if self._live(name, sid):
+        if self.live(name, sid):
             return Refused("second_stream")
         expected = self._expectations.get(name, sid, self._clock())
         if rules.signature and not ticket.genuine and not (expected and expected.verified):
