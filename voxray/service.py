@@ -63,7 +63,8 @@ class Daemon(Service):
         self._reactor = reactor
         self._port: IListeningPort | None = None
         self._lag = LagProbe(reactor, parts.exchange.metrics.reactor_lag.observe)
-        self._signals = Signals(reactor.callFromThread, parts.on_hangup)
+        reload = (parts.notify.reloading, *parts.on_hangup, parts.notify.ready)
+        self._signals = Signals(reactor.callFromThread, reload)
         self._collector = Collector(reactor, lambda: parts.registry.ended)
         self._starting: Deferred[None] | None = None
         self._preparing: Deferred[None] | None = None
