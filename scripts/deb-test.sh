@@ -13,6 +13,13 @@ die() { printf '\nvoxray: %s\n' "$*" >&2; exit 1; }
 deb=${1:-$(find dist -name "voxray_*+deb${VERSION_ID}_*.deb" 2>/dev/null | sort -V | tail -n 1)}
 [ -f "$deb" ] || die "there is no dist/voxray_*+deb${VERSION_ID}_*.deb: make deb"
 
+release=${deb##*+deb}
+case ${release%%_*} in # another release's package can be tried here, too
+    12) suite=bookworm ;;
+    13) suite=trixie ;;
+    *) suite=$VERSION_CODENAME ;;
+esac
+
 work=$(mktemp -d)
 root=$work/root
 nspawn='' leader='' failed=0 passed=0
@@ -81,7 +88,12 @@ boot() {
     within 20 child || { cat "$work/console"; return 1; }
     within 60 booted || { tail -n 20 "$work/console"; return 1; }
 }
-child() { leader=$(pgrep --parent "$nspawn" | head -n 1) && [ -n "$leader" ]; }
+child() { # its init, once that runs: systemd-nspawn has other children before
+    for leader in $(pgrep --parent "$nspawn"); do
+        case $(cat "/proc/$leader/comm" 2>/dev/null) in systemd | init) return 0 ;; esac
+    done
+    return 1
+}
 booted() { case $(inside systemctl is-system-running 2>/dev/null) in running | degraded) ;; *) return 1 ;; esac }
 power_off() {
     [ -n "$nspawn" ] || return 0
@@ -124,10 +136,10 @@ bootstrap() { # the smallest Debian with what the package depends on, from where
     depends=$(dpkg-deb --field "$deb" Depends | tr ',' '\n' | sed 's/(.*//; s/|.*//; s/ //g' | sort -u | paste -sd,)
     apt-config dump | grep -E '^Acquire::https?' >"$work/apt.conf" || true
     apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
-        grep -E " $VERSION_CODENAME(-[a-z]+)? " | sort -u >"$work/sources"
-    [ -s "$work/sources" ] || echo "deb http://deb.debian.org/debian $VERSION_CODENAME main" >"$work/sources"
+        grep -E " $suite(-[a-z]+)? " | sort -u >"$work/sources"
+    [ -s "$work/sources" ] || echo "deb http://deb.debian.org/debian $suite main" >"$work/sources"
     mmdebstrap --quiet --variant=minbase --format=directory --aptopt="$work/apt.conf" \
-        --include="systemd,systemd-sysv,dbus,openssl,man-db,$depends" "$VERSION_CODENAME" "$root" "$work/sources"
+        --include="systemd,systemd-sysv,dbus,openssl,man-db,$depends" "$suite" "$root" "$work/sources"
     # A man page cannot be looked at if it is left out, and in minbase nothing is.
     rm -f "$root/etc/machine-id" && touch "$root/etc/machine-id"
 }
@@ -142,10 +154,8 @@ next_version() { # the same with a higher number, and another line in the conffi
 }
 
 lint() {
-    local tags
-    check "lintian has no errors" lintian --allow-root --fail-on error --suppress-tags bogus-mail-host "$deb"
-    tags=$(grep -cE '^W:' "$work/said" || true)
-    echo "          warnings: $tags; overridden: $(grep -oE '[0-9]+ hints? overridden|[0-9]+ error' "$work/said" | paste -sd' ')"
+    check "lintian has no errors" lintian --allow-root --fail-on error "$deb"
+    grep -oE '^W: voxray: [a-z-]+' "$work/said" | sort | uniq -c | sed 's/^/          /' || true
 }
 
 chroot_part() {
@@ -336,7 +346,7 @@ upgrade_part() {
 }
 
 # ------------------------------------------------------------------ the order
-say "tools, and $VERSION_CODENAME for the container"
+say "tools, and $suite for the container"
 tools
 bootstrap
 cp "$deb" "$root/root/this.deb"
