@@ -136,7 +136,7 @@ bootstrap() { # the smallest Debian with what the package depends on, from where
     depends=$(dpkg-deb --field "$deb" Depends | tr ',' '\n' | sed 's/(.*//; s/|.*//; s/ //g' | sort -u | paste -sd,)
     apt-config dump | grep -E '^Acquire::https?' >"$work/apt.conf" || true
     apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
-        grep -E " $suite(-[a-z]+)? " | sort -u >"$work/sources"
+        grep -E " $suite(-[a-z]+)? " | sort -u >"$work/sources" || true
     [ -s "$work/sources" ] || echo "deb http://deb.debian.org/debian $suite main" >"$work/sources"
     mmdebstrap --quiet --variant=minbase --format=directory --aptopt="$work/apt.conf" \
         --include="systemd,systemd-sysv,dbus,openssl,man-db,$depends" "$suite" "$root" "$work/sources"
