@@ -114,7 +114,7 @@ files() { # everything but what dpkg and the system themselves write
         ! -path './proc/*' ! -path './sys/*' ! -path './dev/*' ! -path './run/*' ! -path './tmp/*' ! -path './root/*' \
         ! -path './var/lib/systemd/*' ! -path './var/tmp/*' ! -path './etc/machine-id' ! -path './var/lib/private' \
         ! -path './var/lib/apt/*' ! -path './var/lib/dbus/*' ! -path './etc/systemd/system/*.wants*' \
-        ! -path './etc/letsencrypt*' | sort)
+        ! -path './etc/letsencrypt*' ! -path '*/.updated' | sort)
 }
 without_network() { unshare --net chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 
