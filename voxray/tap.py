@@ -11,9 +11,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from voxray.errors import ConfigError
+from voxray.listening import inherited
 from voxray.options import Options, complain
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from twisted.application.service import IService
 
     from voxray.call.exchange import Exchange
@@ -40,12 +43,15 @@ def makeService(options: Options) -> IService:
     # Two clocks: durations by one that no clock step moves, dates by the wall clock.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
-        return _build(options.settings, options.warnings, reactor)
+        adopted = inherited(options["listen"], options.passed)
+        return _build(options.settings, options.warnings, reactor, adopted)
     except ConfigError as error:
         complain(str(error))
 
 
-def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
+def _build(
+    settings: Settings, warnings: tuple[str, ...], reactor: Any, adopted: socket | None = None
+) -> IService:
     from voxray.call.registry import Registry
     from voxray.cdr import MAX_WAITING, CallRecords
     from voxray.entrance import entrance
@@ -54,6 +60,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     from voxray.metrics import Metrics
     from voxray.service import Daemon, Parts
     from voxray.storing import stores
+    from voxray.systemd import Notify
     from voxray.telephony import front, lines
     from voxray.worker import ThreadWorker
 
@@ -83,7 +90,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             registry=registry,
             site=door.factory,
             close_sockets=site.resource.close_sockets,
-            listener=bind(settings.server.host, settings.server.port),
+            listener=adopted or bind(settings.server.host, settings.server.port),
             startables=[
                 *kept.startables,
                 records,
@@ -96,6 +103,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
             warnings=warnings,
+            notify=Notify.of(os.environ, reactor),
             on_hangup=door.on_hangup,
         ),
         reactor,
