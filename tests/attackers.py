@@ -13,6 +13,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -67,6 +68,8 @@ class LiveDaemon:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("VOXRAY_")}
         self._environ = {**inherited, **environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
         self.process: subprocess.Popen[bytes]
+        self.tls: ssl.SSLContext | None = None
+        """How clients trust the daemon; None: it is spoken to in the clear."""
 
     def launch(self, stdout: Any = None) -> None:
         """Starts the process without waiting for it."""
@@ -107,7 +110,8 @@ class LiveDaemon:
     def get(self, path: str) -> tuple[int, str]:
         """Status (0: no answer) and body."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            url = f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}{path}"
+            with urllib.request.urlopen(url, timeout=5, context=self.tls) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as refused:
             return refused.code, ""
@@ -144,7 +148,7 @@ class LiveDaemon:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(5)
         sock.connect(("127.0.0.1", self.port))
-        return sock
+        return self.tls.wrap_socket(sock, server_hostname="localhost") if self.tls else sock
 
     def raw(self, request: bytes, secs: float = 5.0) -> bytes:
         """Writes, then reads until the daemon closes or falls silent."""
@@ -169,10 +173,11 @@ def read_all(sock: socket.socket) -> bytes:
 class Peer:
     """One WebSocket, blocking."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, request: bytes = b"") -> None:
+        """`request`: the upgrade, when it is another than usual."""
         self.sock = sock
         self._data = b""
-        sock.sendall(handshake())
+        sock.sendall(request or handshake())
         while b"\r\n\r\n" not in self._data:
             more = sock.recv(4096)
             if not more:

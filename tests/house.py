@@ -113,8 +113,8 @@ class Transport(StringTransport):
     aborted = False
     bufferSize = 65_536
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, peer: object = None) -> None:
+        super().__init__(peerAddress=peer)
         self.handle = socket.socket()
 
     def getHandle(self) -> socket.socket:
@@ -143,6 +143,8 @@ class House:
     ) -> None:
         self.reactor = Reactor()
         self.reactor.advance(100)
+        self.peer: object = None
+        """The address that lines come from; None: some."""
         self.stt, self.llm, self.tts = FakeTranscriber(), FakeModel(*map(list, replies)), Teller()
         self.lines: list[Line] = []
         self.logged: list[dict[str, Any]] = []
@@ -232,7 +234,7 @@ class Line:
         self._house = house
         house.lines.append(self)
         self.over = False
-        self.transport = Transport()
+        self.transport = Transport(house.peer)
         self.transport.protocol = house.site.buildProtocol(self.transport.getPeer())
         self.transport.protocol.makeConnection(self.transport)
         self._quiet = 0

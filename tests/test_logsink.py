@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import signal
-from collections.abc import Callable
 
 from twisted.logger import LogEvent, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxray.logsink import MAX_WAITING, PatientLines
-from voxray.signals import Signals
 
 
 def worded(event: LogEvent) -> str:
@@ -89,36 +86,3 @@ class StreamTests(SynchronousTestCase):
         PatientLines(stream, worded).write("one\n")
         self.assertEqual(stream.getvalue(), "one\n")
         PatientLines(None, worded).write("one\n")
-
-
-class SignalTests(SynchronousTestCase):
-    """In this process, whose handlers are put back."""
-
-    def setUp(self) -> None:
-        self.told: list[str] = []
-        self.signals = Signals(self.call)
-        self.addCleanup(self.signals.restore)
-
-    def call(self, function: Callable[..., object], text: str) -> None:
-        self.told.append(text)
-
-    def test_hangup(self) -> None:
-        """SIGHUP is a line in the log, not the end; under nohup it stays ignored."""
-        self.signals.running()
-        os.kill(os.getpid(), signal.SIGHUP)
-        self.assertEqual(len(self.told), 1)
-        self.signals.restore()
-        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self.addCleanup(signal.signal, signal.SIGHUP, before)
-        self.signals.running()
-        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
-
-    def test_a_second_sigterm(self) -> None:
-        """Once the end has begun, SIGTERM and SIGINT are lines in the log."""
-        before = signal.getsignal(signal.SIGTERM)
-        self.signals.stopping()
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGINT)
-        self.assertEqual(self.told, ["already stopping"] * 2)
-        self.signals.restore()
-        self.assertEqual(signal.getsignal(signal.SIGTERM), before)

@@ -38,6 +38,7 @@ class EnvironmentTests(SynchronousTestCase):
             "provider": "local",
             "tls_cert_file": certificate,
             "tls_key_file": key,
+            "trusted_proxies": ["10.0.0.5"],
             "redis_url": "redis://h",
             "transcripts": {"driver": "postgres", "dsn": "postgres://h"},
         }

@@ -124,6 +124,31 @@ class HttpRecorder:
             m.http_errors.labels(method, route, f"{status // 100}xx").inc()
 
 
+class TlsRecorder:
+    """The certificate; made where there is one, for a date of 0 would look like one that has expired."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._reloads = Counter(
+            "voxray_tls_reload_total",
+            "Times a new certificate was loaded, or kept out because it cannot serve",
+            ("outcome",),
+            registry=registry,
+        )
+        self._not_after = Gauge(
+            "voxray_tls_not_after_timestamp_seconds",
+            "When the certificate that new connections get expires",
+            registry=registry,
+        )
+        for outcome in ("loaded", "kept"):
+            self._reloads.labels(outcome)
+
+    def reloaded(self, outcome: str) -> None:
+        self._reloads.labels(outcome).inc()
+
+    def serving_until(self, timestamp: float) -> None:
+        self._not_after.set(timestamp)
+
+
 class MediaRecorder:
     """Media sockets as they report themselves."""
 

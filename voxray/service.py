@@ -47,6 +47,8 @@ class Parts:
     http: HttpClient
     phrases: Sequence[str]
     warnings: Sequence[str]
+    on_hangup: Sequence[Callable[[], None]] = ()
+    """What is read again on SIGHUP."""
 
 
 class Daemon(Service):
@@ -59,7 +61,7 @@ class Daemon(Service):
         self._reactor = reactor
         self._port: IListeningPort | None = None
         self._lag = LagProbe(reactor, parts.exchange.metrics.reactor_lag.observe)
-        self._signals = Signals(reactor.callFromThread)
+        self._signals = Signals(reactor.callFromThread, parts.on_hangup)
         self._collector = Collector(reactor, lambda: parts.registry.ended)
         self._starting: Deferred[None] | None = None
         self._preparing: Deferred[None] | None = None

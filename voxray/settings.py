@@ -29,6 +29,7 @@ class ServerSettings:
     max_request_body_bytes: int = 262_144
     server_api_keys: tuple[str, ...] = field(default=(), repr=False)
     trusted_proxies: tuple[str, ...] = ()  # addresses or CIDR blocks
+    proxy_protocol: bool = False  # every connection comes from one of them, with a PROXY header
     metrics_enabled: bool = True
     metrics_bind: str = ""  # host:port; empty: on `port`
     workers: int = 1

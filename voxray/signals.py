@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -15,9 +15,15 @@ class Signals:
 
     log = Logger()
 
-    def __init__(self, call_from_thread: Callable[..., Any]) -> None:
-        """`call_from_thread` is the reactor's: the only way from a signal handler into it."""
+    def __init__(
+        self, call_from_thread: Callable[..., Any], on_hangup: Sequence[Callable[[], None]] = ()
+    ) -> None:
+        """`call_from_thread` is the reactor's: the only way from a signal handler into it.
+
+        `on_hangup`: what is to be done on SIGHUP, in this order, on the reactor's thread.
+        """
         self._call_from_thread = call_from_thread
+        self._on_hangup = on_hangup
         self._before: dict[int, Any] = {}
 
     def running(self) -> None:
@@ -41,9 +47,16 @@ class Signals:
         self._before.setdefault(number, signal.signal(number, handler))
 
     def _hung_up(self, number: int, frame: FrameType | None) -> None:
-        self._call_from_thread(
-            self.log.info, "SIGHUP: the configuration is read at the start alone; restart to change it"
-        )
+        self._call_from_thread(self._reload)
+
+    def _reload(self) -> None:
+        """One part's failure must not keep the others from their turn."""
+        self.log.info("SIGHUP: certificates are read again; to change the configuration, restart")
+        for reload in self._on_hangup:
+            try:
+                reload()
+            except Exception:  # noqa: BLE001
+                self.log.failure("SIGHUP: reading again failed")
 
     def _asked_again(self, number: int, frame: FrameType | None) -> None:
         self._call_from_thread(self.log.info, "already stopping")

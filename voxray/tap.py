@@ -47,12 +47,12 @@ def makeService(options: Options) -> IService:
 def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
     from voxray.call.registry import Registry
     from voxray.cdr import MAX_WAITING, CallRecords
+    from voxray.entrance import entrance
     from voxray.http import HttpClient
     from voxray.listening import bind
     from voxray.metrics import Metrics
     from voxray.service import Daemon, Parts
     from voxray.telephony import front, lines
-    from voxray.tls import with_tls
     from voxray.worker import ThreadWorker
 
     http = HttpClient(reactor)
@@ -72,12 +72,13 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     daemon: Daemon
     served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
     site = _site(exchange, served, reactor, ready=lambda: daemon.ready)
+    door = entrance(settings.server, site, reactor, time.time, exchange.metrics)
     agent = settings.agent
     daemon = Daemon(
         Parts(
             exchange=exchange,
             registry=registry,
-            site=with_tls(settings.server.tls, site, reactor),
+            site=door.factory,
             close_sockets=site.resource.close_sockets,
             listener=bind(settings.server.host, settings.server.port),
             startables=[
@@ -85,11 +86,13 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
                 exchange.activity,
                 *exchange.providers.all,
                 *([served.dialer] if served else []),
+                *door.startables,
             ],
-            workers=workers,
+            workers=[*workers, *door.workers],
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
             warnings=warnings,
+            on_hangup=door.on_hangup,
         ),
         reactor,
     )
@@ -145,6 +148,7 @@ def _voice_activity(settings: Settings, reactor: Any) -> Any:
 def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any) -> Any:
     from voxray.metrics import HttpRecorder
     from voxray.web.api import Api
+    from voxray.web.forwarded import networks
     from voxray.web.idle import Idle
     from voxray.web.site import Root, VoxraySite
 
@@ -155,4 +159,7 @@ def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any)
     else:
         root = Root(api.resource(), served.hooks, served.media, served.calls)
     body_limit = settings.server.max_request_body_bytes
-    return VoxraySite(root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit)
+    trusted = networks(settings.server.trusted_proxies)
+    return VoxraySite(
+        root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit, trusted=trusted
+    )

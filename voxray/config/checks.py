@@ -28,6 +28,11 @@ def check(settings: Settings, given: Reader) -> list[str]:
     _files(settings)
     if settings.server.tls.enable:
         _tls(settings.server.tls)
+    if settings.server.proxy_protocol and not settings.server.trusted_proxies:
+        raise ConfigError(
+            "proxy_protocol is true but trusted_proxies is not set: nobody could connect; "
+            'write the addresses of your proxies, such as "trusted_proxies": ["10.0.0.5"]'
+        )
     return [*_advice(settings, given), *_without_effect(given)]
 
 

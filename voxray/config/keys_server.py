@@ -45,8 +45,14 @@ SERVER = Section(
         Key("tls_key_file", FilePath(), "", "its private key, PEM, without a pass phrase",
             "server.tls.key_file",
             proof="tests.test_settings_effect_server.TlsTests.test_pair"),
-        Key("trusted_proxies", Networks(), (), "proxies whose X-Forwarded-* are believed",
-            "server.trusted_proxies", later="X-Forwarded-* headers are ignored"),
+        Key("trusted_proxies", Networks(), (),
+            "addresses and blocks of the proxies in front, whose X-Forwarded-For, -Proto and -Host are "
+            "believed; everybody else's are ignored", "server.trusted_proxies",
+            proof="tests.test_settings_effect_proxies.HeaderTests.test_trusted_proxies"),
+        Key("proxy_protocol", Flag(), False,
+            "every connection begins with a PROXY header (version 1 or 2) and comes from one of "
+            "`trusted_proxies`; others are dropped", "server.proxy_protocol",
+            proof="tests.test_settings_effect_proxies.LineTests.test_proxy_protocol"),
         Key("workers", Whole(1, 1024), 1, "processes sharing the port", "server.workers",
             later="one process runs"),
     ),

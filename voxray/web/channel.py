@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
-from voxray.web import envelope, hosts
+from voxray.web import envelope, forwarded, hosts
 
 if TYPE_CHECKING:
     from voxray.web.site import VoxraySite
@@ -121,7 +121,11 @@ class Channel(HTTPChannel):
 
 
 class BoundedRequest(Request):
-    """One request: its body bounded and in memory, its Host checked, its cost recorded."""
+    """One request: its body bounded and in memory, its Host checked, its cost recorded.
+
+    `origin` is who asked, as far as a trusted proxy tells: what is logged, counted or limited by address, and
+    what an address of ours is made of, goes by it.
+    """
 
     channel: Any  # Channel; None once the connection is lost
     content: Any
@@ -130,6 +134,7 @@ class BoundedRequest(Request):
     _received = 0
     _began: float | None = None
     route = "other"
+    origin = forwarded.Origin()
 
     # -- the channel calls -----------------------------------------------------
     def gotLength(self, length: int | None) -> None:
@@ -149,6 +154,11 @@ class BoundedRequest(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if self._refused:
             return
+        self.origin = forwarded.origin(
+            getattr(self.client, "host", ""),
+            lambda name: self.requestHeaders.getRawHeaders(name, []),
+            self.channel.site.trusted,
+        )
         if not path.startswith((b"/", b"*")):
             self._refuse(400, b"Bad Request", "Bad request")  # absolute-form: nobody proxies through us
         elif not hosts.acceptable(self.requestHeaders.getRawHeaders(b"host", [])):

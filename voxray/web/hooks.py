@@ -19,8 +19,8 @@ from voxray.frames import IncomingCall
 from voxray.web.api import problems
 from voxray.web.envelope import failure, success
 from voxray.web.handovers import PATH as TRANSFER_PATH
-from voxray.web.hosts import public_host, stream_url
-from voxray.web.requests import fields, query, signed_request
+from voxray.web.hosts import stream_url
+from voxray.web.requests import asked_host, fields, query, signed_request
 from voxray.web.trust import TOKEN_PARAMETER, Doorkeeper, Refused, Trunk, Visitor
 
 _RETRY_AFTER_SECS = b"5"
@@ -101,14 +101,14 @@ class Hooks:
         """The visitor, or the answer to somebody who is none. `status`: it only brings a report."""
         body, asked = request.content.read(), query(request)
         form = fields(body, request.getHeader("Content-Type")) if request.method == b"POST" else asked
-        host = public_host(self._proxy_host, request.requestHeaders.getRawHeaders(b"host", []))
+        host = asked_host(request, self._proxy_host)
         if host is None:
             return failure(request, 400, "Bad Host header")
         dial_id = asked.get(DIAL_FIELD, "")
         trunk = self._doorkeeper.trunk_of(form, dial_id)
         if trunk is None:
             return self._turned_away(request, Refused("webhook_unknown"))
-        signed = signed_request(request, "https", host, body)
+        signed = signed_request(request, request.origin.scheme or "https", host, body)
         visitor = self._doorkeeper.visitor(trunk, signed, form, dial_id, status=status)
         return self._turned_away(request, visitor) if isinstance(visitor, Refused) else visitor
 
@@ -176,7 +176,7 @@ class Hooks:
         if expected is None:
             return self._no_more(request, trunk)
         self._announce(call, visitor.verified)
-        host = public_host(self._proxy_host, request.requestHeaders.getRawHeaders(b"host", []))
+        host = asked_host(request, self._proxy_host)
         assert host is not None  # `let_in` saw to it
         url = stream_url(host, expected.token)
         return self._document(request, trunk, trunk.documents.answer(url, _parameters(call, expected)))

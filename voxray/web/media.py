@@ -51,7 +51,7 @@ class MediaFactory(WebSocketServerFactory):
         self.recorder = recorder
         self.sockets: set[MediaProtocol] = set()
         self._gone: list[Deferred[None]] = []
-        self._expected: Guest | None = None
+        self._expected: tuple[Guest, str] | None = None
         self._heart = LoopingCall(self._beat)
         self._heart.clock = reactor
         self._set_options(max_sockets)
@@ -72,16 +72,19 @@ class MediaFactory(WebSocketServerFactory):
             maxConnections=max_sockets,
         )
 
-    def expect(self, guest: Guest) -> None:
-        """Whose socket the next one is; `buildProtocol` follows at once."""
-        self._expected = guest
+    def expect(self, guest: Guest, client: str = "") -> None:
+        """Whose socket the next one is; `buildProtocol` follows at once.
+
+        `client`: whose address to log; behind a proxy the connection's own is the proxy's.
+        """
+        self._expected = guest, client
 
     def buildProtocol(self, addr: object) -> MediaProtocol | None:  # type: ignore[override]
         """None for a connection that nobody let in."""
-        guest, self._expected = self._expected, None
-        if guest is None:
+        expected, self._expected = self._expected, None
+        if expected is None:
             return None
-        protocol = MediaProtocol(guest, self.settings)
+        protocol = MediaProtocol(expected[0], self.settings, client=expected[1])
         protocol.factory = self
         return protocol
 
@@ -130,7 +133,7 @@ class MediaResource(WebSocketResource):
         guest = self._admit(request)
         if isinstance(guest, Refused):
             return _refusal(request, guest)
-        self._media_factory.expect(guest)
+        self._media_factory.expect(guest, request.origin.client)
         channel = request.channel
         result = super().render(request)  # type: ignore[no-untyped-call]  # Autobahn's
         if channel.transport is None:  # taken over; the channel will hear of nothing more

@@ -65,8 +65,9 @@ class MediaProtocol(FastTextProtocol):
     factory: MediaFactory
     closeHandshakeTimeoutCall: Any
 
-    def __init__(self, guest: Guest, settings: MediaSettings) -> None:
+    def __init__(self, guest: Guest, settings: MediaSettings, *, client: str = "") -> None:
         super().__init__()
+        self._client = client
         self._guest = guest
         self._serializer = guest.serializer
         self._settings = settings
@@ -81,6 +82,7 @@ class MediaProtocol(FastTextProtocol):
     # -- Autobahn calls --------------------------------------------------------
     def onConnect(self, request: Any) -> str | None:
         """Echoes a subprotocol only if it was offered and is one of ours."""
+        self.peer = self._client or self.peer  # behind a proxy Autobahn knows the proxy alone
         return next((name for name in self.factory.protocols if name in request.protocols), None)
 
     def onOpen(self) -> None:

@@ -17,8 +17,8 @@ from voxray.errors import BadMessage
 from voxray.frames import Frame, Ignored, StreamStarted
 from voxray.interfaces import CallPort, Declined, MediaSink, Serializer
 from voxray.serializers.sniff import Sniffer
-from voxray.web.hosts import MEDIA_PATH, public_host
-from voxray.web.requests import fields, signed_request
+from voxray.web.hosts import MEDIA_PATH
+from voxray.web.requests import asked_host, fields, signed_request
 from voxray.web.trust import TOKEN_PARAMETER, Doorkeeper, Refused, Ticket, Trunk
 
 OpenWelcome = Callable[[StreamStarted, MediaSink, Welcome], CallPort | None]
@@ -109,7 +109,7 @@ class Reception:
 
     def admit(self, request: Any) -> Guest | UnknownGuest | Refused:
         """An upgrade request."""
-        host = public_host(self._proxy_host, request.requestHeaders.getRawHeaders(b"host", [])) or ""
+        host = asked_host(request, self._proxy_host) or ""
         path, _, _ = request.uri.decode("latin-1").partition("?")
         token = path.removeprefix(MEDIA_PATH).strip("/")
         ticket = self._doorkeeper.ticket(signed_request(request, "wss", host), token)

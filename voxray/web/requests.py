@@ -7,8 +7,16 @@ from urllib.parse import parse_qsl
 
 from voxray.interfaces import SignedRequest
 from voxray.serializers.strictjson import loads
+from voxray.web.hosts import public_host
 
 _MAX_FIELDS = 200  # Twilio sends about 30
+
+
+def asked_host(request: Any, proxy_host: str) -> str | None:
+    """The host that the carrier dialled: the configured one, else what a trusted proxy says, else the
+    request's own Host; None where that is unfit. `request` is a `channel.BoundedRequest`."""
+    headers = request.requestHeaders.getRawHeaders(b"host", [])
+    return public_host(proxy_host or request.origin.host, headers)
 
 
 def signed_request(request: Any, scheme: str, host: str, body: bytes = b"") -> SignedRequest:

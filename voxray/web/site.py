@@ -8,29 +8,29 @@ injected wall clock instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import datetimeToLogString
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
 from voxray.web import hosts
 from voxray.web.channel import BoundedRequest, Channel, Deadlines, HttpRecorder, route_of
 from voxray.web.envelope import failure
+from voxray.web.forwarded import Network
 
 __all__ = ["Deadlines", "HttpRecorder", "Root", "VoxraySite"]
 
 
-def access_line(date: str, request: Request) -> str:
+def access_line(date: str, request: Any) -> str:
     """One line of the access log. The query may hold numbers or keys: it is left out."""
     path = hosts.loggable(request.path.decode("ascii", "backslashreplace"))[:256]
-    peer = request.getClientAddress()
     method = request.method.decode("ascii", "backslashreplace")[:16]
-    host = getattr(peer, "host", "-")
-    return f'{host} - - {date} "{_printable(method)} {_printable(path)}" {request.code} {request.sentLength}'
+    client, asked = request.origin.client or "-", f"{_printable(method)} {_printable(path)}"
+    return f'{client} - - {date} "{asked}" {request.code} {request.sentLength}'
 
 
 def _printable(text: str) -> str:
@@ -38,7 +38,10 @@ def _printable(text: str) -> str:
 
 
 class VoxraySite(Site):
-    """The site. `wall_clock` gives seconds since the epoch, for dates alone."""
+    """The site. `wall_clock` gives seconds since the epoch, for dates alone.
+
+    `trusted`: the proxies whose X-Forwarded-* headers are believed.
+    """
 
     noisy = False  # "answering on ..." says it
     protocol: Any = Channel
@@ -52,6 +55,7 @@ class VoxraySite(Site):
         recorder: HttpRecorder,
         *,
         max_body_bytes: int,
+        trusted: Sequence[Network] = (),
         deadlines: Deadlines | None = None,
     ) -> None:
         super().__init__(
@@ -64,6 +68,7 @@ class VoxraySite(Site):
         self._wall_clock = wall_clock
         self.recorder = recorder
         self.max_body_bytes = max_body_bytes
+        self.trusted = trusted
         self.deadlines = deadlines or Deadlines()
 
     def _updateLogDateTime(self) -> None:

@@ -1,0 +1,49 @@
+"""What stands on the port, before the site: a proxy's PROXY header, then TLS, each where it is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from voxray.certificates import Certificates
+from voxray.metrics import Metrics, TlsRecorder
+from voxray.settings import ServerSettings
+from voxray.web.forwarded import networks
+from voxray.web.proxied import ProxiedFactory
+from voxray.worker import ThreadWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """The factory to listen with, and what the service has to start, to stop and to tell of SIGHUP."""
+
+    factory: Any
+    startables: tuple[Certificates, ...] = ()
+    workers: tuple[ThreadWorker, ...] = ()
+    on_hangup: tuple[Callable[[], None], ...] = ()
+
+
+def entrance(
+    server: ServerSettings, site: Any, reactor: Any, wall_clock: Callable[[], float], metrics: Metrics
+) -> Entrance:
+    """Raises ConfigError for a certificate that cannot serve: never plain HTTP instead."""
+    made = Entrance(site)
+    if server.tls.enable:
+        worker = ThreadWorker(reactor, "certificates", 1)
+        certificates = Certificates(
+            server.tls.cert_file,
+            server.tls.key_file,
+            worker,
+            reactor,
+            wall_clock,
+            TlsRecorder(metrics.registry),
+        )
+        factory = TLSMemoryBIOFactory(certificates, False, site, reactor)
+        made = Entrance(factory, (certificates,), (worker,), (certificates.reload,))
+    if server.proxy_protocol:
+        proxied = ProxiedFactory(made.factory, networks(server.trusted_proxies), reactor.seconds)
+        made = Entrance(proxied, made.startables, made.workers, made.on_hangup)
+    return made
