@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
 from voxray.errors import ConfigError
+from voxray.frames import ULAW_8K, Encoding, MediaFormat
 from voxray.interfaces import (
     ORDINARY_PACING,
     AnswerDocuments,
@@ -20,6 +22,9 @@ from voxray.interfaces import (
     Serializer,
 )
 from voxray.settings import Settings
+
+STATIC_STREAMS = frozenset({"exotel"})
+"""Carriers whose streams may come to an address that no webhook gave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Carrier:
     secret: str
     pacing: Pacing = ORDINARY_PACING
     parameters: bool = False  # `<Parameter>`s of the answer come back in `start`
-    static_streams: bool = False  # streams may come to an address that no webhook gave out
+    static_streams: bool = False  # it is one of STATIC_STREAMS
     challenge: str = ""  # WWW-Authenticate of a refused upgrade
     unsigned_status: bool = False  # reports on our own calls come without any proof
 
@@ -107,23 +112,19 @@ def _exotel() -> Carrier:
         authenticity=authenticity,
         secret="api_keys.exotel_ws_user and api_keys.exotel_ws_password",
         pacing=Pacing(message_ms=100, unit_bytes=320, max_lead_ms=150.0, clear_spares=True),
-        static_streams=True,
+        static_streams="exotel" in STATIC_STREAMS,
         unsigned_status=True,
         challenge='Basic realm="voxray"',
     )
 
 
 def _telnyx() -> Carrier:
-    from voxray.audio import opus
     from voxray.carriers.telnyx import API_URL, TelnyxControl, TelnyxDocuments
-    from voxray.carriers.telnyx_signature import TelnyxAuthenticity
     from voxray.serializers.telnyx import TelnyxSerializer
 
     def documents(settings: Settings) -> AnswerDocuments:
-        codec = settings.media.telnyx_codec
-        if codec == "OPUS" and not opus.available():
-            raise ConfigError("telnyx_codec: OPUS needs libopus (Debian: libopus0) and the package opuslib")
-        return TelnyxDocuments(codec)
+        _opus_is_there(settings)
+        return TelnyxDocuments(settings.media.telnyx_codec)
 
     def serializer(settings: Settings, query: Mapping[str, str]) -> Serializer:
         media = settings.media
@@ -135,21 +136,33 @@ def _telnyx() -> Carrier:
         ids = {"account_sid": account, "application_sid": application}
         return TelnyxControl(client, reactor, api_key, base_url, **ids) if api_key else None
 
-    def authenticity(settings: Settings) -> Authenticity | None:
-        keys = _either(settings, "telnyx_public_key")
-        try:
-            return TelnyxAuthenticity(keys) if keys else None
-        except ValueError as error:
-            raise ConfigError(f"api_keys.telnyx_public_key: {error}") from None
-
     return Carrier(
         documents=documents,
         serializer=serializer,
         control=control,
-        authenticity=authenticity,
+        authenticity=_telnyx_authenticity,
         secret="api_keys.telnyx_public_key",
         parameters=True,
     )
+
+
+def _opus_is_there(settings: Settings) -> None:
+    if settings.media.telnyx_codec != "OPUS":
+        return
+    from voxray.audio import opus
+
+    if not opus.available():
+        raise ConfigError("telnyx_codec: OPUS needs libopus (Debian: libopus0) and the package opuslib")
+
+
+def _telnyx_authenticity(settings: Settings) -> Authenticity | None:
+    from voxray.carriers.telnyx_signature import TelnyxAuthenticity
+
+    keys = _either(settings, "telnyx_public_key")
+    try:
+        return TelnyxAuthenticity(keys) if keys else None
+    except ValueError as error:
+        raise ConfigError(f"api_keys.telnyx_public_key: {error}") from None
 
 
 def _plivo() -> Carrier:
@@ -198,3 +211,40 @@ def carrier_of_webhook(form: Mapping[str, str]) -> str:
     from voxray.carriers.recognise import carrier_of_webhook as recognised
 
     return recognised(form)
+
+
+# -- for the command line ----------------------------------------------------------
+def rehearse(settings: Settings) -> None:
+    """What a carrier would find wrong with the settings while it is built. Raises ConfigError."""
+    _telnyx_authenticity(settings)
+    _opus_is_there(settings)
+
+
+def wire_of(name: str, settings: Settings) -> MediaFormat:
+    """What the carrier is asked to send and to play."""
+    from voxray.serializers import formats
+
+    media = settings.media
+    match name:
+        case "telnyx":
+            return formats.TELNYX[media.telnyx_codec]
+        case "plivo":
+            return formats.PLIVO[media.plivo_content_type]
+        case "exotel":
+            return MediaFormat(Encoding.L16, media.exotel_sample_rate)
+    return ULAW_8K
+
+
+def api_url(name: str, settings: Settings) -> str:
+    """Where its REST API is."""
+    module = import_module(f"voxray.carriers.{name}")
+    return _base_url(settings, name, module.API_URL)
+
+
+def rest_client(reactor: Any) -> Any:
+    """What `Carrier.control` asks with."""
+    from treq.client import HTTPClient
+    from twisted.web.client import Agent, HTTPConnectionPool
+
+    agent: Any = Agent(reactor, connectTimeout=3, pool=HTTPConnectionPool(reactor))
+    return HTTPClient(agent)

@@ -11,10 +11,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from voxray.frames import (
     CallInfo,
@@ -27,6 +24,10 @@ from voxray.frames import (
     Transcript,
     Utterance,
 )
+
+if TYPE_CHECKING:  # the command line reads this module too, and numpy takes its time
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -176,6 +177,14 @@ class Dialed:
     call_sid: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What came of trying somebody's credentials, for the owner. `doubt`: good, and yet look at it."""
+
+    text: str
+    doubt: str = ""
+
+
 class CallControl(Protocol):
     """The carrier's REST API, for one carrier account. What is not among `abilities` is never asked.
 
@@ -202,6 +211,9 @@ class CallControl(Protocol):
 
     async def cancel(self, reference: str) -> None:
         """Gives up a call that was dialled and not answered; already over counts as success."""
+
+    async def probe(self) -> Probed:
+        """Tries the credentials, by asking for what is cheap and changes nothing. Raises CarrierError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from voxray.carriers.rest import Answer, Rest
 from voxray.errors import CarrierError
-from voxray.interfaces import Ability, Dialed, DialOrder
+from voxray.interfaces import Ability, Dialed, DialOrder, Probed
 
 _NUMBER = re.compile(r"\+?[0-9]{3,15}", re.ASCII)  # E.164, or as a country dials it
 _SIP = re.compile(
@@ -48,6 +48,9 @@ class Control:
 
     async def cancel(self, reference: str) -> None:
         raise self._refusal("it has no request for giving up a call")
+
+    async def probe(self) -> Probed:
+        raise self._refusal("its credentials cannot be tried")
 
     def _refusal(self, why: str) -> CarrierError:
         return CarrierError(self._rest.carrier, f"{why}: nothing was sent")

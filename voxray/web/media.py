@@ -130,6 +130,8 @@ class MediaResource(WebSocketResource):
         self.close_all = factory.close_all
 
     def render(self, request: Any) -> Any:
+        if (request.getHeader("upgrade") or "").lower() != "websocket":
+            return _no_upgrade(request)
         guest = self._admit(request)
         if isinstance(guest, Refused):
             return _refusal(request, guest)
@@ -139,6 +141,13 @@ class MediaResource(WebSocketResource):
         if channel.transport is None:  # taken over; the channel will hear of nothing more
             channel.handed_over()
         return result
+
+
+def _no_upgrade(request: Any) -> bytes:
+    """Whoever it is: most often a proxy that drops the two headers, which has to show in its log."""
+    request.setResponseCode(426)
+    request.setHeader(b"Upgrade", b"websocket")
+    return b""
 
 
 def _refusal(request: Any, refused: Refused) -> bytes:

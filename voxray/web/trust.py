@@ -13,7 +13,7 @@ Which of these are shut is `telephony_auth`. Vendors are not asked for anything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
@@ -21,6 +21,8 @@ from voxray.call.expected import Expectations, Expected, Welcome
 from voxray.frames import IncomingCall, StreamStarted
 from voxray.interfaces import AnswerDocuments, Authenticity, Proof, Serializer, SignedRequest
 from voxray.web.tokens import DIAL, Claim, Fault, StreamTokens
+
+AUTO = "auto"  # runner_transport: each request tells whose it is
 
 TOKEN_PARAMETER = "voxray_token"
 """The `<Parameter>` that repeats the path's token, for a proxy that swallows paths."""
@@ -48,6 +50,30 @@ def rules_of(mode: str, *, secret: bool, static_streams: bool) -> Rules:
     if mode == "auto":
         return Rules(secret, secret, either=secret and static_streams)
     return Rules(signature=mode in ("signature", "both"), token=mode in ("token", "both"))
+
+
+def in_service(
+    mode: str,
+    configured: str,
+    rules: Mapping[str, Rules],
+    *,
+    secrets: Collection[str],
+    dialling: Collection[str],
+) -> dict[str, bool]:
+    """The carriers in service; true: they bring calls, false: they only carry calls that we dial.
+
+    With `auto` all bring calls; but where one is checked, those that are not are left out: the weakest door
+    is the door. `secrets`: whose requests could be checked; `dialling`: with whom we could place calls.
+    """
+    enforced = mode in ("signature", "both") or any(each.signature for each in rules.values())
+    found: dict[str, bool] = {}
+    for name, each in rules.items():
+        if each.signature and name not in secrets:
+            continue  # nothing could be checked
+        takes = name == configured or (configured == AUTO and (each.enforced or not enforced))
+        if takes or name in dialling:
+            found[name] = takes
+    return found
 
 
 @dataclass(frozen=True, slots=True)
