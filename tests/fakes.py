@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred
 
 from voxray.frames import ULAW_8K, CallInfo, Message, ReplyEvent, Speech, Transcript, Utterance
-from voxray.interfaces import Ability, Dialed, DialOrder, Probed
+from voxray.interfaces import Ability, Dialed, DialOrder
 
 EVERYTHING = (Ability.HANG_UP, Ability.TRANSFER, Ability.PRESS_KEYS)
 
@@ -78,9 +78,6 @@ class FakeControl:
         raise NotImplementedError
 
     async def cancel(self, reference: str) -> None:
-        raise NotImplementedError
-
-    async def probe(self) -> Probed:
         raise NotImplementedError
 
     async def _answer(self) -> None:

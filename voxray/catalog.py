@@ -16,12 +16,12 @@ from voxray.frames import Encoding, MediaFormat
 from voxray.interfaces import (
     ChatModel,
     Clock,
-    Probed,
     Providers,
     Synthesizer,
     Transcriber,
     Worker,
 )
+from voxray.probing import Probed
 from voxray.settings import Settings, StageSettings
 
 if TYPE_CHECKING:

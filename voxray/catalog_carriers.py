@@ -17,10 +17,10 @@ from voxray.interfaces import (
     ORDINARY_PACING,
     AnswerDocuments,
     Authenticity,
-    CallControl,
     Pacing,
     Serializer,
 )
+from voxray.probing import Account
 from voxray.settings import Settings
 
 STATIC_STREAMS = frozenset({"exotel"})
@@ -38,7 +38,7 @@ class Carrier:
 
     documents: Callable[[Settings], AnswerDocuments]
     serializer: Callable[[Settings, Mapping[str, str]], Serializer]
-    control: Callable[[Settings, Any, Any], CallControl | None]
+    control: Callable[[Settings, Any, Any], Account | None]
     authenticity: Callable[[Settings], Authenticity | None]
     secret: str
     pacing: Pacing = ORDINARY_PACING
@@ -66,7 +66,7 @@ def _twilio() -> Carrier:
     from voxray.carriers.twilio_signature import TwilioAuthenticity
     from voxray.serializers.twilio import TwilioSerializer
 
-    def control(settings: Settings, client: Any, reactor: Any) -> CallControl | None:
+    def control(settings: Settings, client: Any, reactor: Any) -> Account | None:
         sid, tokens = _key(settings, "twilio_account_sid"), _either(settings, "twilio_auth_token")
         base_url = _base_url(settings, "twilio", API_URL)
         return TwilioControl(client, reactor, sid, tokens[0], base_url) if sid and tokens else None
@@ -95,7 +95,7 @@ def _exotel() -> Carrier:
     def serializer(settings: Settings, query: Mapping[str, str]) -> Serializer:
         return ExotelSerializer(rate_hz=asked_rate(query, settings.media.exotel_sample_rate))
 
-    def control(settings: Settings, client: Any, reactor: Any) -> CallControl:
+    def control(settings: Settings, client: Any, reactor: Any) -> Account:
         """There is one without credentials: it says that closing the socket is a transfer."""
         account, base_url = _key(settings, "exotel_account_sid"), _base_url(settings, "exotel", API_URL)
         key, token = _key(settings, "exotel_api_key"), _key(settings, "exotel_api_token")
@@ -130,7 +130,7 @@ def _telnyx() -> Carrier:
         media = settings.media
         return TelnyxSerializer(codec=media.telnyx_codec, l16_big_endian=media.l16_byte_order != "little")
 
-    def control(settings: Settings, client: Any, reactor: Any) -> CallControl | None:
+    def control(settings: Settings, client: Any, reactor: Any) -> Account | None:
         api_key, base_url = _key(settings, "telnyx_api_key"), _base_url(settings, "telnyx", API_URL)
         account, application = _key(settings, "telnyx_account_sid"), _key(settings, "telnyx_application_sid")
         ids = {"account_sid": account, "application_sid": application}
@@ -175,7 +175,7 @@ def _plivo() -> Carrier:
         big_endian = media.l16_byte_order == "big"
         return PlivoSerializer(content_type=media.plivo_content_type, l16_big_endian=big_endian)
 
-    def control(settings: Settings, client: Any, reactor: Any) -> CallControl | None:
+    def control(settings: Settings, client: Any, reactor: Any) -> Account | None:
         auth_id, tokens = _key(settings, "plivo_auth_id"), _either(settings, "plivo_auth_token")
         base_url = _base_url(settings, "plivo", API_URL)
         return PlivoControl(client, reactor, auth_id, tokens[0], base_url) if auth_id and tokens else None
@@ -241,10 +241,10 @@ def api_url(name: str, settings: Settings) -> str:
     return _base_url(settings, name, module.API_URL)
 
 
-def rest_client(reactor: Any) -> Any:
-    """What `Carrier.control` asks with."""
+def rest_client(reactor: Any, *, persistent: bool = True) -> Any:
+    """What `Carrier.control` asks with; connections stay open for the next request unless told not to."""
     from treq.client import HTTPClient
     from twisted.web.client import Agent, HTTPConnectionPool
 
-    agent: Any = Agent(reactor, connectTimeout=3, pool=HTTPConnectionPool(reactor))
+    agent: Any = Agent(reactor, connectTimeout=3, pool=HTTPConnectionPool(reactor, persistent))
     return HTTPClient(agent)

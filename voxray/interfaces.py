@@ -177,14 +177,6 @@ class Dialed:
     call_sid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """What came of trying somebody's credentials, for the owner. `doubt`: good, and yet look at it."""
-
-    text: str
-    doubt: str = ""
-
-
 class CallControl(Protocol):
     """The carrier's REST API, for one carrier account. What is not among `abilities` is never asked.
 
@@ -211,9 +203,6 @@ class CallControl(Protocol):
 
     async def cancel(self, reference: str) -> None:
         """Gives up a call that was dialled and not answered; already over counts as success."""
-
-    async def probe(self) -> Probed:
-        """Tries the credentials, by asking for what is cheap and changes nothing. Raises CarrierError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from voxray.carriers.control import Control, whole_secs
 from voxray.carriers.rest import HttpClient, Rest
 from voxray.carriers.signing import raw, unpacked
 from voxray.frames import IncomingCall
-from voxray.interfaces import Ability, Dialed, DialOrder, Probed, Proof, SignedRequest
+from voxray.interfaces import Ability, Dialed, DialOrder, Proof, SignedRequest
+from voxray.probing import Probed
 
 API_URL = "https://api.in.exotel.com"  # Mumbai; Singapore's is api.exotel.com
 NOTE = "Configure the WebSocket URL above in your Exotel App Bazaar Voicebot Applet"

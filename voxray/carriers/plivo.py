@@ -16,7 +16,8 @@ from voxray.carriers import xml
 from voxray.carriers.control import Control, whole_secs
 from voxray.carriers.rest import HttpClient, Rest, not_found
 from voxray.frames import IncomingCall
-from voxray.interfaces import Ability, Dialed, DialOrder, Probed
+from voxray.interfaces import Ability, Dialed, DialOrder
+from voxray.probing import Probed
 
 API_URL = "https://api.plivo.com"
 AUDIO = "audio/x-mulaw;rate=8000"

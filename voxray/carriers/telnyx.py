@@ -19,7 +19,8 @@ from voxray.carriers.control import Control, whole_secs
 from voxray.carriers.rest import Answer, HttpClient, Rest
 from voxray.errors import CarrierError
 from voxray.frames import IncomingCall
-from voxray.interfaces import Ability, Dialed, DialOrder, Probed
+from voxray.interfaces import Ability, Dialed, DialOrder
+from voxray.probing import Probed
 
 API_URL = "https://api.telnyx.com"
 KEY_MS = 250

@@ -16,7 +16,8 @@ from voxray.carriers.control import Control, whole_secs
 from voxray.carriers.rest import HttpClient, Rest, not_found
 from voxray.errors import CarrierError
 from voxray.frames import IncomingCall
-from voxray.interfaces import Ability, Dialed, DialOrder, Probed
+from voxray.interfaces import Ability, Dialed, DialOrder
+from voxray.probing import Probed
 
 API_URL = "https://api.twilio.com"
 _CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}", re.ASCII)
