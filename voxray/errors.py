@@ -64,9 +64,10 @@ class ProviderError(VoxrayError):
 
 
 class CarrierError(VoxrayError):
-    """The carrier's REST API failed; `status` is 0 when it did not answer."""
+    """The carrier's REST API failed; `status` is 0 when it did not answer, or was not asked (`sent`)."""
 
-    def __init__(self, carrier: str, detail: str, *, status: int = 0) -> None:
+    def __init__(self, carrier: str, detail: str, *, status: int = 0, sent: bool = True) -> None:
         super().__init__(f"{carrier}: {detail}")
         self.carrier = carrier
         self.status = status
+        self.sent = sent

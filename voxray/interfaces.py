@@ -173,7 +173,7 @@ class DialOrder:
 class Dialed:
     """The carrier's answer. `call_sid` is empty where only the webhook or the stream will tell it."""
 
-    reference: str  # for `cancel`
+    reference: str  # for `cancel`; empty: it cannot be given up, only be refused when it is answered
     call_sid: str = ""
 
 

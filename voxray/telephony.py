@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from voxray import catalog_carriers
 from voxray.call.dials import Dial, Dials
 from voxray.call.exchange import Exchange
-from voxray.call.expected import Expectations
+from voxray.call.expected import Expectations, Expected
 from voxray.call.reasons import EndReason, reason_of
 from voxray.call.record import CallRecord, Records
 from voxray.call.registry import Registry
@@ -128,8 +130,9 @@ def front(
     configured, proxy_host = settings.calls.carrier, settings.server.proxy_host
 
     def room() -> bool:
-        """What rings will be a call."""
-        return len(registry) + len(made.dials.dialing) < settings.calls.max_calls
+        """What rings will be a call, and so will what was told to open its stream a moment ago."""
+        coming = made.expectations.coming(reactor.seconds()) + len(made.dials.dialing)
+        return len(registry) + coming < settings.calls.max_calls
 
     doorkeeper = Doorkeeper(
         made.trunks,
@@ -156,7 +159,9 @@ def front(
     registry.watch(dialer)
     admission = _admission(made, exchange, room, dialer, ready)
     hooks = Hooks(doorkeeper, proxy_host, admission, configured, reactor.seconds)
-    reception = Reception(doorkeeper, made.trunks, proxy_host, registry.open, admission.refused)
+    reception = Reception(
+        doorkeeper, made.trunks, proxy_host, registry.open, admission.refused, _turning_away(dialer)
+    )
     factory = MediaFactory(reactor, settings.media, MediaRecorder(metrics))
     metrics.insecure.labels("webhook_auth").set(made.insecure)
     calls = Calls(
@@ -190,6 +195,15 @@ def _admission(
         told=dialer.told,
         handed_over=made.handovers.take,
     )
+
+
+def _turning_away(dialer: Dialer) -> Callable[[Expected], None]:
+    def turned_away(expected: Expected) -> None:
+        info = CallInfo(expected.call_id, call_sid=expected.call_sid, carrier=expected.carrier)
+        leaving = Deferred.fromCoroutine(dialer.turned_away(info))
+        leaving.addErrback(lambda failure: Dialer.log.failure("turning a call away failed", failure))
+
+    return turned_away
 
 
 def _recorder(records: Records, clock: Callable[[], float]) -> Callable[[Dial], None]:

@@ -195,6 +195,9 @@ class Call:
         self._dialogue.stop()
 
     def go_on(self) -> None:
+        if self._reason:  # somebody ended the call while the carrier was asked
+            self._life.finish()
+            return
         self._dialogue.stay(self._exchange.settings.agent.transfer_apology)
 
     def clean_up(self) -> None:

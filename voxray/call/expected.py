@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 MAX_EXPECTED = 2_000
 MAX_OVER = 20_000
+COMING_SECS = 15.0
+"""A carrier that was told where to open the stream does so within a second or two, or never."""
 OVER_SECS = 3_600.0
 """A webhook of a call that ended so lately is a replay, and opens no stream."""
 
@@ -71,6 +73,15 @@ class Expectations:
         self._prune(now)
         found = self._expected.get((carrier, call_sid))
         return found[0] if found else None
+
+    def coming(self, now: float) -> int:
+        """Incoming calls whose signed webhook was answered a moment ago: each will take a place."""
+        count = 0
+        for expected, at in reversed(self._expected.values()):
+            if now - at > COMING_SECS:
+                break
+            count += expected.verified and not expected.outbound
+        return count
 
     def began(self, carrier: str, call_sid: str) -> None:
         """Its stream is here."""

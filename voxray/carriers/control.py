@@ -54,7 +54,7 @@ class Control:
         raise self._refusal("its credentials cannot be tried")
 
     def _refusal(self, why: str) -> CarrierError:
-        return CarrierError(self._rest.carrier, f"{why}: nothing was sent")
+        return CarrierError(self._rest.carrier, f"{why}: nothing was sent", sent=False)
 
     def _segment(self, call_id: str, shape: re.Pattern[str]) -> str:
         """A call's id as one segment of a path."""

@@ -145,7 +145,7 @@ class ExotelControl(Control):
         answer = await self._rest.order("dial", "POST", f"{self._calls_url}/connect.json", data=form)
         call = answer.fields().get("Call")
         sid = self._id_in(answer, call.get("Sid") if isinstance(call, dict) else None, _CALL_SID)
-        return Dialed(sid, sid)
+        return Dialed("", sid)  # no documented call gives it up
 
     async def probe(self) -> Probed:
         """The list of calls, one long; who called whom is not looked at."""

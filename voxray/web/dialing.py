@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -22,6 +22,7 @@ from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl, DialOrder
 from voxray.web.hosts import stream_url
 
+STOP_SECS = 2.0
 RING_SECS = 60.0
 GRACE_SECS = 30.0
 """After the ringing: the webhook and the stream of a call answered in the last moment."""
@@ -43,11 +44,11 @@ OUTCOMES: Mapping[str, str] = MappingProxyType(
 
 
 class CannotDial(Exception):
-    """Why not, for the client; `status` is HTTP's."""
+    """Why not, for the client; `status` is HTTP's. `unsure`: the carrier may have placed it all the same."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, unsure: bool = False) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.unsure = status, unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Dialer:
         self._timers: dict[str, IDelayedCall] = {}
 
     async def dial(self, order: Order) -> Dial:
-        """Places the call. Raises CannotDial."""
+        """Places the call. Raises CannotDial. Not to be cancelled: the phone must not ring unwatched."""
         carrier = order.carrier or self._default
         control = self._able(carrier)
         if not self._room():
@@ -104,21 +105,19 @@ class Dialer:
         dial = Dial(dial_id, carrier, order.to, order.from_number, order.body or {}, order.max_secs)
         self._dials.begin(dial, self._clock.seconds())
         self._timers[dial_id] = self._clock.callLater(RING_SECS + GRACE_SECS, self._not_answered, dial_id)
-        # A client that goes away cancels what it waits for, and the phone must not ring unwatched.
-        waiting: Deferred[Dial] = Deferred()
-        Deferred.fromCoroutine(self._place(dial, control)).chainDeferred(waiting)
-        return await waiting
+        return await self._place(dial, control)
 
     async def _place(self, dial: Dial, control: CallControl) -> Dial:
         dial_id = dial.dial_id
         try:
             dialed = await control.dial(self._worded(dial))
         except CarrierError as error:
-            self._failed(dial_id, "failed")
+            if self._failed(dial_id, "failed") is None and (up := self._dials.get(dial_id)) is not None:
+                return up  # its stream was faster than the answer, which was lost
             self.log.warn(
                 "call {call_id}: the carrier would not dial: {error}", call_id=dial_id, error=str(error)
             )
-            raise CannotDial(*_refusal(error)) from None
+            raise CannotDial(*_refusal(error), unsure=error.sent and error.status == 0) from None
         except BaseException:
             self._failed(dial_id, "failed")
             raise
@@ -148,6 +147,17 @@ class Dialer:
         if (reason := OUTCOMES.get(status)) is not None:
             self._failed(dial_id, reason)
 
+    async def turned_away(self, info: CallInfo) -> None:
+        """Its stream came and there was no room: whoever picked up must not be left on a silent line."""
+        self._failed(info.call_id, "failed")
+        control = self._controls[info.carrier]
+        if Ability.HANG_UP in control.abilities:
+            try:
+                await control.hang_up(info.call_sid)
+            except CarrierError as error:
+                text = "call {call_id}: the carrier would not hang up: {error}"
+                self.log.warn(text, call_id=info.call_id, error=str(error))
+
     # -- the registry ----------------------------------------------------------
     def began(self, info: CallInfo) -> None:
         """A call is up; perhaps one of ours."""
@@ -163,7 +173,14 @@ class Dialer:
         """Nothing to load."""
 
     async def stop(self) -> None:
-        """The daemon ends: nothing is watched any more."""
+        """The daemon ends: what rings is given up, at most so long."""
+        ringing = [self._failed(dial.dial_id, "shutdown") for dial in self._dials.dialing]
+        asking = [
+            Deferred.fromCoroutine(self._ask_carrier(dial)).addTimeout(STOP_SECS, self._clock)
+            for dial in ringing
+            if dial is not None and dial.reference
+        ]
+        await DeferredList(asking, consumeErrors=True)
         for dial_id in tuple(self._timers):
             self._stop_timer(dial_id)
 
@@ -215,6 +232,10 @@ class Dialer:
 
 def _refusal(error: CarrierError) -> tuple[int, str]:
     """What the carrier will not do is the client's to change; an API that is down is nobody's here."""
+    if not error.sent:
+        return 422, "to, from: not numbers that the carrier takes"
+    if error.status == 0:
+        return 503, "The carrier did not answer: the call may ring, and will find nobody"
     if 400 <= error.status < 500 and error.status not in (401, 403, 408, 429):
         return 422, f"The carrier refused the call (status {error.status})"
     return 503, "The carrier did not take the call"

@@ -25,6 +25,8 @@ from voxray.web.trust import TOKEN_PARAMETER, Doorkeeper, Refused, Trunk, Visito
 
 _RETRY_AFTER_SECS = b"5"
 _HINT_EVERY_SECS = 60.0
+_MAX_BODY_BYTES, _MAX_URI_BYTES = 16_384, 8_192
+"""Carriers send about two thousand; to parse much more would keep everybody waiting for a stranger's sake."""
 DIAL_FIELD = "call"
 """The query field by which the webhook of a call that we placed names it."""
 
@@ -99,7 +101,10 @@ class Hooks:
     # -- the door --------------------------------------------------------------
     def let_in(self, request: Any, *, status: bool = False) -> Visitor | bytes:
         """The visitor, or the answer to somebody who is none. `status`: it only brings a report."""
-        body, asked = request.content.read(), query(request)
+        body = request.content.read()
+        if len(body) > _MAX_BODY_BYTES or len(request.uri) > _MAX_URI_BYTES:
+            return self._turned_away(request, Refused("webhook_too_long"))
+        asked = query(request)
         form = fields(body, request.getHeader("Content-Type")) if request.method == b"POST" else asked
         host = asked_host(request, self._proxy_host)
         if host is None:
@@ -133,9 +138,11 @@ class Hooks:
     @app.route("/", methods=["GET"])
     def get(self, request: Any) -> bytes:
         """The status page; with a call's parameters, the webhook of a number set to fetch by GET."""
-        asked = query(request)
+        asked = query(request) if len(request.uri) <= _MAX_URI_BYTES else {}
         trunk = self._doorkeeper.trunk_of(asked, asked.get(DIAL_FIELD, ""))
-        if trunk is not None and trunk.documents.incoming(asked).call_sid:
+        if trunk is not None and (
+            trunk.documents.incoming(asked).call_sid or (trunk.rules.either and _authorized(request))
+        ):
             return self.get_call(request)
         return success(request, {"status": f"Bot started with {self._title}"})
 
@@ -168,7 +175,7 @@ class Hooks:
             return self._document(request, trunk, call.over)
         if self._admission.draining():
             return self._later(request)
-        if visitor.dialed is None and not self._admission.room():
+        if not (self._doorkeeper.awaits(visitor) or self._admission.room()):
             self._log.warn("webhook: no room for another call, answered busy")
             document = trunk.documents.busy()
             return self._later(request) if document is None else self._document(request, trunk, document)
@@ -203,6 +210,11 @@ class Hooks:
             self._admission.announced(call, verified)
         except Exception:  # noqa: BLE001
             self._log.failure("webhook: announcing a call failed")
+
+
+def _authorized(request: Any) -> bool:
+    """Who brings credentials reads no status page: Exotel need not say which call it is about."""
+    return request.getHeader("Authorization") is not None
 
 
 def _parameters(call: IncomingCall, expected: Expected) -> Mapping[str, str]:

@@ -13,6 +13,8 @@ from twisted.internet.task import LoopingCall
 
 from voxray.interfaces import Guest
 from voxray.settings import MediaSettings
+from voxray.web.envelope import failure
+from voxray.web.hosts import is_media_path
 from voxray.web.mediasocket import END_REASONS, MediaProtocol, MediaRecorder
 from voxray.web.trust import Refused
 
@@ -130,16 +132,19 @@ class MediaResource(WebSocketResource):
         self.close_all = factory.close_all
 
     def render(self, request: Any) -> Any:
+        if not is_media_path(request.uri.partition(b"?")[0].decode("latin-1")):
+            return failure(request, 404, "Not found")  # spelt with escapes: log and metrics would not know it
         if (request.getHeader("upgrade") or "").lower() != "websocket":
             return _no_upgrade(request)
         guest = self._admit(request)
         if isinstance(guest, Refused):
             return _refusal(request, guest)
         self._media_factory.expect(guest, request.origin.client)
-        channel = request.channel
+        channel, transport = request.channel, request.channel.transport
         result = super().render(request)  # type: ignore[no-untyped-call]  # Autobahn's
         if channel.transport is None:  # taken over; the channel will hear of nothing more
-            channel.handed_over()
+            taken = transport.protocol
+            channel.handed_over(getattr(taken, "wrappedProtocol", taken))
         return result
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from voxray.call.expected import Welcome
+from voxray.call.expected import Expected, Welcome
 from voxray.errors import BadMessage
 from voxray.frames import Frame, Ignored, StreamStarted
 from voxray.interfaces import CallPort, Declined, MediaSink, Serializer
@@ -20,6 +20,8 @@ from voxray.serializers.sniff import Sniffer
 from voxray.web.hosts import MEDIA_PATH
 from voxray.web.requests import asked_host, fields, signed_request
 from voxray.web.trust import TOKEN_PARAMETER, Doorkeeper, Refused, Ticket, Trunk
+
+MAX_URI_BYTES = 4_096  # a token has 500 at most, Exotel's whole address 600
 
 OpenWelcome = Callable[[StreamStarted, MediaSink, Welcome], CallPort | None]
 
@@ -102,14 +104,18 @@ class Reception:
         proxy_host: str,
         open_call: OpenWelcome,
         refused: Callable[[str, str], None],
+        turned_away: Callable[[Expected], None] = lambda expected: None,
     ) -> None:
-        """`refused(where, reason)` counts; the labels are bounded."""
+        """`refused(where, reason)` counts; the labels are bounded. `turned_away`: a call of ours, for want of
+        room."""
         self._doorkeeper, self._trunks, self._proxy_host = doorkeeper, trunks, proxy_host
-        self._open_call, self._refused = open_call, refused
+        self._open_call, self._refused, self._turned_away = open_call, refused, turned_away
 
     def admit(self, request: Any) -> Guest | UnknownGuest | Refused:
         """An upgrade request."""
         host = asked_host(request, self._proxy_host) or ""
+        if len(request.uri) > MAX_URI_BYTES:
+            return Refused("upgrade_too_long")
         path, _, _ = request.uri.decode("latin-1").partition("?")
         token = path.removeprefix(MEDIA_PATH).strip("/")
         ticket = self._doorkeeper.ticket(signed_request(request, "wss", host), token)
@@ -130,4 +136,6 @@ class Reception:
             return Declined(welcome.reason)
         own = {name: value for name, value in started.parameters.items() if name != TOKEN_PARAMETER}
         call = self._open_call(replace(started, parameters=own), sink, welcome)
+        if call is None and welcome.expected is not None and welcome.expected.outbound:
+            self._turned_away(welcome.expected)
         return Declined("max_calls", full=True) if call is None else call

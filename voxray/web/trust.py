@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from voxray.call.expected import Expectations, Expected, Welcome
 from voxray.frames import IncomingCall, StreamStarted
 from voxray.interfaces import AnswerDocuments, Authenticity, Proof, Serializer, SignedRequest
-from voxray.web.tokens import DIAL, Claim, Fault, StreamTokens
+from voxray.web.hosts import loggable
+from voxray.web.tokens import ANY, DIAL, Claim, Fault, StreamTokens
 
 AUTO = "auto"  # runner_transport: each request tells whose it is
 
@@ -45,10 +47,14 @@ class Rules:
 def rules_of(mode: str, *, secret: bool, static_streams: bool) -> Rules:
     """`telephony_auth` of a carrier whose secret we have or not.
 
-    `static_streams`: its streams may come to an address that no webhook ever gave out (Exotel's applet).
+    `static_streams`: its streams may come to an address that no webhook ever gave out (Exotel's applet). Such
+    a carrier brings either its credentials or our token, never surely both, so every mode that asks for the
+    first takes the other.
     """
+    if static_streams and secret and mode in ("auto", "signature", "both"):
+        return Rules(True, True, either=True)
     if mode == "auto":
-        return Rules(secret, secret, either=secret and static_streams)
+        return Rules(secret, secret)
     return Rules(signature=mode in ("signature", "both"), token=mode in ("token", "both"))
 
 
@@ -188,6 +194,13 @@ class Doorkeeper:
             return Refused("webhook_other_call")
         return Visitor(trunk, call, verified, form, dialed)
 
+    def awaits(self, visitor: Visitor) -> bool:
+        """The call has its place already: ours, or one whose webhook was answered and comes again."""
+        name, sid = visitor.trunk.name, visitor.call.call_sid
+        return visitor.dialed is not None or (
+            bool(sid) and self._expectations.get(name, sid, self._clock()) is not None
+        )
+
     def answered(self, visitor: Visitor) -> Expected | None:
         """The call whose stream the answer is about to ask for, from now on expected, with its token.
 
@@ -205,13 +218,24 @@ class Doorkeeper:
         if known is not None and known.verified >= visitor.verified:
             return known
         expected = visitor.dialed or Expected(uuid4().hex, name, sid, call.from_number, call.to_number)
-        token = self._tokens.mint(name, sid, self._wall_clock()) if trunk.rules.token and sid else ""
+        token = self._token_for(trunk, sid, ours=visitor.dialed is not None)
         expected = replace(
             expected, call_sid=sid, verified=visitor.verified or expected.outbound, token=token
         )
         if sid:
             self._expectations.add(expected, now)
         return expected
+
+    def _token_for(self, trunk: Trunk, sid: str, *, ours: bool) -> str:
+        """A token for the answer's stream. Calls of ours always have one: it tells whose stream it is.
+
+        Where a carrier may not say which call it asks for, the token is for any one stream.
+        """
+        if sid and (trunk.rules.token or ours):
+            return self._tokens.mint(trunk.name, sid, self._wall_clock())
+        if not sid and trunk.rules.either:
+            return self._tokens.mint(trunk.name, f"{ANY}{uuid4().hex}", self._wall_clock())
+        return ""
 
     def dial_token(self, dial_id: str, carrier: str, ring_secs: float) -> str:
         """For the stream of a call that we place, whose carrier's id nobody knows yet."""
@@ -270,11 +294,20 @@ class Doorkeeper:
             if trunk.rules.token:
                 return Refused("token_other_call")
             return self._without_token(ticket, trunk, started)
+        if self._no_more_ours(expected):
+            return Refused("call_over")
         if (fault := self._tokens.spend(claim, self._wall_clock())) is not None:
             return Refused(fault.value)
         replaces = self._live(trunk.name, started.call_sid)
         self._expectations.began(trunk.name, started.call_sid)
         return Welcome(trunk.name, expected, replaces)
+
+    def _no_more_ours(self, expected: Expected | None) -> bool:
+        """A call that we placed and have given up since."""
+        if expected is None or not expected.outbound:
+            return False
+        dialed = self._dialed(expected.call_id)
+        return dialed is None or dialed.over
 
     def _claim_in_start(self, trunk: Trunk, started: StreamStarted) -> Claim | Fault | None:
         token = started.parameters.get(TOKEN_PARAMETER, "")
@@ -290,6 +323,8 @@ class Doorkeeper:
             if dialed is None or dialed.carrier != carrier or dialed.call_sid not in ("", call_sid):
                 return None
             return replace(dialed, call_sid=call_sid, verified=True)
+        if claim.subject.startswith(ANY):
+            return Expected(uuid4().hex, carrier, call_sid, verified=trunk.rules.signature)
         if claim.subject != call_sid:
             return None
         known = self._expectations.get(carrier, call_sid, self._clock())
@@ -308,6 +343,8 @@ class Doorkeeper:
             return Refused("call_not_announced")
         if not trunk.inbound:
             return Refused("upgrade_unasked")
+        if self._no_more_ours(expected):
+            return Refused("call_over")
         self._expectations.began(name, sid)
         return Welcome(name, expected)
 
@@ -320,7 +357,8 @@ def _worded(trunk: Trunk, proof: Proof, request: SignedRequest) -> str:
         return (
             "its timestamp is over 300 s from this machine's clock: a replay, or one of the clocks is wrong"
         )
-    url = request.url.partition("?")[0]
+    parts = urlsplit(request.url)
+    url = f"{parts.scheme}://{parts.netloc}{loggable(parts.path)}"
     return (
         f"checked against {url}: proxy_host must be the host that the carrier dials, and the key that "
         "account's; telephony_auth: off lets everybody in"
