@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -117,7 +118,10 @@ def _provider(provider: str) -> dict[str, object]:
 # -- onto the disk -----------------------------------------------------------------
 def write(path: Path, text: str, *, force: bool) -> None:
     """In one go, or not at all. Raises FileExistsError unless forced, OSError."""
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, f"{path.parent} is no directory") from None
     descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
