@@ -143,6 +143,8 @@ class _Asking(Protocol):
         if not self.done.called:
             self.done.callback(None)
         if self.transport is not None:
+            if _SWITCHED.match(self._data):
+                self.transport.write(_GOODBYE)
             self.transport.loseConnection()
 
     def reply(self, shown: Shown | None) -> Reply:
@@ -154,6 +156,10 @@ class _Asking(Protocol):
         secs = self._head_at - self._asked_at
         return Reply(int(found[1]), _headers(head), body[:MAX_BYTES], secs, shown)
 
+
+_SWITCHED = re.compile(rb"HTTP/1\.1 101 ")
+_GOODBYE = b"\x88\x82\0\0\0\0\x03\xe8"
+"""The end of a WebSocket that was opened: close code 1000, masked as a client's must be."""
 
 _CLOSED = NoAnswer("closed", "the connection was closed without an answer")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.utils import getProcessOutputAndValue
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
 
 from voxray import catalog
 from voxray.cli.report import Finding, Verdict
@@ -18,7 +19,6 @@ from voxray.http import HttpClient
 from voxray.settings import Settings
 from voxray.worker import ThreadWorker
 
-T = TypeVar("T")
 ENGINE_SECS = 60.0
 SYSTEMD_SECS = 5.0
 FILES_A_CALL = 6  # the carrier's socket, three vendors', and some to spare
@@ -51,19 +51,35 @@ def files(settings: Settings, limit: int | None = None) -> Finding:
 
 
 # -- systemd -----------------------------------------------------------------------
+class _Output(ProcessProtocol):
+    """What a program writes, and how it ends."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[tuple[str, int | None]] = Deferred()
+        self._written = b""
+
+    def outReceived(self, data: bytes) -> None:
+        self._written += data
+
+    def processEnded(self, reason: Failure) -> None:
+        status = getattr(reason.value, "exitCode", None)
+        self.ended.callback((self._written.decode("utf-8", "replace"), status))
+
+
 async def systemd(reactor: Any, environ: Mapping[str, str]) -> Finding:
     """How the package's unit is."""
     if not os.path.isdir(_SYSTEMD):
         return Finding(Verdict.SKIP, "systemd", "it does not run here")
-    words = ["show", UNIT, f"--property={','.join(_ASKED)}"]
-    running = getProcessOutputAndValue("systemctl", words, dict(environ), reactor=reactor)
-    try:
-        output, _, status = await running.addTimeout(SYSTEMD_SECS, reactor)
-    except Exception as error:  # noqa: BLE001 - a hint is not worth more
-        return Finding(Verdict.SKIP, "systemd", f"systemctl does not tell ({type(error).__name__})")
-    if status:
-        return Finding(Verdict.SKIP, "systemd", f"systemctl does not tell (status {status})")
-    pairs = (line.partition("=") for line in output.decode("utf-8", "replace").splitlines())
+    asking = _Output()
+    words = ["systemctl", "show", UNIT, f"--property={','.join(_ASKED)}"]
+    process = reactor.spawnProcess(asking, words[0], words, dict(environ))
+    patience = reactor.callLater(SYSTEMD_SECS, process.signalProcess, "KILL")
+    output, status = await asking.ended
+    if patience.active():
+        patience.cancel()
+    if status != 0:
+        return Finding(Verdict.SKIP, "systemd", "systemctl does not tell")
+    pairs = (line.partition("=") for line in output.splitlines())
     return unit({name: value for name, _, value in pairs})
 
 

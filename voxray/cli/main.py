@@ -60,3 +60,7 @@ def _refuse_go_flags(words: Sequence[str]) -> None:
     hint = "`voxray init PATH` writes a configuration" if flag == "init" else daemon
     sys.stderr.write(f"voxray: {word}: {hint}; see voxray --help\n")
     raise SystemExit(USAGE)
+
+
+if __name__ == "__main__":
+    main()
