@@ -100,12 +100,12 @@ class WheelTests(unittest.SynchronousTestCase):
         self.assertEqual(tops, {"voxray", "twisted", f"voxray-{voxray.__version__}.dist-info"})
 
     def test_its_version_and_command(self) -> None:
-        """The version is voxray.__version__; `voxray-dial` is installed with it."""
+        """The version is voxray.__version__; `voxray` and `voxray-dial` are installed with it."""
         info = f"voxray-{voxray.__version__}.dist-info"
         self.assertIn(f"\nVersion: {voxray.__version__}\n", self.wheel.read(f"{info}/METADATA").decode())
-        self.assertIn(
-            "voxray-dial = voxray.simulator.cli:main", self.wheel.read(f"{info}/entry_points.txt").decode()
-        )
+        commands = self.wheel.read(f"{info}/entry_points.txt").decode()
+        for command in ("voxray = voxray.cli.main:main", "voxray-dial = voxray.simulator.cli:main"):
+            self.assertIn(command, commands)
 
 
 class TreeTests(unittest.SynchronousTestCase):

@@ -14,8 +14,9 @@ from voxray.call.expected import MAX_EXPECTED, OVER_SECS, Expectations, Expected
 from voxray.carriers.plivo import PlivoDocuments
 from voxray.frames import ULAW_8K, StreamStarted
 from voxray.interfaces import Proof, SignedRequest
+from voxray.web.rules import AUTO, Rules, in_service, rules_of
 from voxray.web.tokens import Claim, Fault, StreamTokens
-from voxray.web.trust import TOKEN_PARAMETER, Refused, Rules, Ticket, Trunk, Visitor, rules_of
+from voxray.web.trust import TOKEN_PARAMETER, Refused, Ticket, Trunk, Visitor
 
 SID, OTHER = "CA" + "1" * 32, "CA" + "2" * 32
 FORM = {"CallSid": SID, "From": "+15550001", "To": "+15550002"}
@@ -103,6 +104,27 @@ class ModeTests(SynchronousTestCase):
             either = rules_of(mode, secret=True, static_streams=True)
             self.assertEqual(either, replace(BOTH, either=True))
         self.assertFalse(rules_of("auto", secret=False, static_streams=True).either)
+
+    def test_in_service(self) -> None:
+        """The configured carrier brings calls, others carry ours; what could not be checked is left out where
+        anything is, and with `auto` all bring calls unless one of them is checked.
+        """
+        names = ("twilio", "plivo")
+
+        def served(
+            mode: str, configured: str, *secrets: str, dialling: tuple[str, ...] = ()
+        ) -> dict[str, bool]:
+            rules = {name: rules_of(mode, secret=name in secrets, static_streams=False) for name in names}
+            return in_service(mode, configured, rules, secrets=secrets, dialling=dialling)
+
+        self.assertEqual(served("auto", "plivo"), {"plivo": True})
+        self.assertEqual(served("off", "plivo", dialling=names), {"twilio": False, "plivo": True})
+        self.assertEqual(served("signature", "plivo", dialling=names), {})
+        self.assertEqual(served("both", "plivo", "twilio", dialling=names), {"twilio": False})
+        self.assertEqual(served("auto", AUTO), {"twilio": True, "plivo": True})
+        self.assertEqual(served("auto", AUTO, "plivo"), {"plivo": True})
+        self.assertEqual(served("auto", AUTO, "plivo", dialling=names), {"twilio": False, "plivo": True})
+        self.assertEqual(served("token", AUTO), {"twilio": True, "plivo": True})
 
     def test_nothing_enforced(self) -> None:
         """A token is neither required nor checked; only a second stream of a live call is refused."""

@@ -11,10 +11,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from voxray.frames import (
     CallInfo,
@@ -27,6 +24,10 @@ from voxray.frames import (
     Transcript,
     Utterance,
 )
+
+if TYPE_CHECKING:  # the command line reads this module too, and numpy takes its time
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 

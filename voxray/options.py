@@ -18,7 +18,7 @@ from voxray.errors import ConfigError
 from voxray.listening import Passed, passed
 from voxray.settings import Settings
 
-GO_FLAGS = ("config", "transport", "port", "proxy", "strict", "help")
+GO_FLAGS = ("config", "transport", "port", "proxy", "dialin", "init", "strict", "help")
 
 
 def complain(text: str) -> NoReturn:
@@ -46,6 +46,8 @@ class Options(usage.Options):
     ]
     optFlags = [  # noqa: RUF012
         ["strict", None, "an unknown key is an error, not a warning"],
+        ["dialin", None, "refused: it needs Daily's rooms, which are not built yet"],
+        ["init", None, "refused: `voxray init PATH` writes a configuration"],
     ]
 
     settings: Settings
@@ -70,6 +72,10 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:
+        if self["init"]:
+            complain("--init: `voxray init PATH` writes a configuration; this command runs the daemon")
+        if self["dialin"]:
+            complain("--dialin: calls that dial in to Daily's rooms are not built yet: leave the option out")
         try:
             self._load()
         except ConfigError as error:

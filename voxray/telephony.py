@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
-from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxray import catalog_carriers
 from voxray.call.dials import Dial, Dials
@@ -38,10 +36,9 @@ from voxray.web.keys import Keys
 from voxray.web.media import MediaFactory, MediaResource
 from voxray.web.peers import Peers
 from voxray.web.reception import Reception
+from voxray.web.rules import AUTO, in_service, rules_of
 from voxray.web.tokens import StreamTokens
-from voxray.web.trust import Doorkeeper, Trunk, rules_of
-
-AUTO = "auto"
+from voxray.web.trust import Doorkeeper, Trunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +61,7 @@ class Lines:
 
 def lines(settings: Settings, reactor: Any) -> Lines:
     """The carriers of the settings."""
-    pool: Any = HTTPConnectionPool(reactor)
-    client: Any = HTTPClient(Agent(reactor, connectTimeout=3, pool=pool))
+    client = catalog_carriers.rest_client(reactor)
     carriers = {name: catalog_carriers.build_carrier(name) for name in catalog_carriers.CARRIERS}
     controls = {
         name: control
@@ -92,17 +88,14 @@ def _trunks(
 ) -> dict[str, Trunk]:
     """The carriers in service."""
     made = {name: _trunk(settings, carrier, name) for name, carrier in carriers.items()}
-    mode, configured = settings.calls.telephony_auth, settings.calls.carrier
-    enforced = mode in ("signature", "both") or any(trunk.rules.signature for trunk in made.values())
-    in_service: dict[str, Trunk] = {}
-    for name, trunk in made.items():
-        if trunk.rules.signature and trunk.authenticity is None:
-            continue  # nothing could be checked
-        takes = name == configured or (configured == AUTO and (trunk.rules.enforced or not enforced))
-        dials = name in controls and Ability.DIAL in controls[name].abilities
-        if takes or dials:
-            in_service[name] = replace(trunk, inbound=takes)
-    return in_service
+    inbound = in_service(
+        settings.calls.telephony_auth,
+        settings.calls.carrier,
+        {name: trunk.rules for name, trunk in made.items()},
+        secrets={name for name, trunk in made.items() if trunk.authenticity is not None},
+        dialling={name for name, control in controls.items() if Ability.DIAL in control.abilities},
+    )
+    return {name: replace(made[name], inbound=takes) for name, takes in inbound.items()}
 
 
 def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, name: str) -> Trunk:

@@ -32,6 +32,8 @@ class Loaded:
     warnings: tuple[str, ...]
     origins: Mapping[str, str]
     """key -> "file", the variable or the option that set it; absent: the default."""
+    given: Mapping[str, object]
+    """key -> its value, of those that were set, before rules that join several keys."""
 
 
 def installed(package: str) -> bool:
@@ -93,7 +95,8 @@ def _finish(
         raise ConfigError(f"--strict: {'; '.join(reader.mistakes)}")
     settings = assemble(reader, installed)
     warnings = (*reader.mistakes, *check(settings, reader))
-    return Loaded(settings, warnings, MappingProxyType(dict(reader.origins)))
+    origins, given = MappingProxyType(dict(reader.origins)), MappingProxyType(dict(reader.values))
+    return Loaded(settings, warnings, origins, given)
 
 
 OPTION_OF = MappingProxyType({"runner_transport": "transport", "proxy_host": "proxy"})

@@ -134,6 +134,8 @@ class MediaResource(WebSocketResource):
     def render(self, request: Any) -> Any:
         if not is_media_path(request.uri.partition(b"?")[0].decode("latin-1")):
             return failure(request, 404, "Not found")  # spelt with escapes: log and metrics would not know it
+        if (request.getHeader("upgrade") or "").lower() != "websocket":
+            return _no_upgrade(request)
         guest = self._admit(request)
         if isinstance(guest, Refused):
             return _refusal(request, guest)
@@ -144,6 +146,13 @@ class MediaResource(WebSocketResource):
             taken = transport.protocol
             channel.handed_over(getattr(taken, "wrappedProtocol", taken))
         return result
+
+
+def _no_upgrade(request: Any) -> bytes:
+    """Whoever it is: most often a proxy that drops the two headers, which has to show in its log."""
+    request.setResponseCode(426)
+    request.setHeader(b"Upgrade", b"websocket")
+    return b""
 
 
 def _refusal(request: Any, refused: Refused) -> bytes:

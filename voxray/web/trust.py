@@ -22,38 +22,11 @@ from voxray.call.expected import Expectations, Expected, Welcome
 from voxray.frames import IncomingCall, StreamStarted
 from voxray.interfaces import AnswerDocuments, Authenticity, Proof, Serializer, SignedRequest
 from voxray.web.hosts import loggable
+from voxray.web.rules import Rules
 from voxray.web.tokens import ANY, DIAL, Claim, Fault, StreamTokens
 
 TOKEN_PARAMETER = "voxray_token"
 """The `<Parameter>` that repeats the path's token, for a proxy that swallows paths."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is insisted on. `either`: a genuine upgrade or a token will do (`auto`, where there are streams
-    without a webhook)."""
-
-    signature: bool = False
-    token: bool = False
-    either: bool = False
-
-    @property
-    def enforced(self) -> bool:
-        return self.signature or self.token
-
-
-def rules_of(mode: str, *, secret: bool, static_streams: bool) -> Rules:
-    """`telephony_auth` of a carrier whose secret we have or not.
-
-    `static_streams`: its streams may come to an address that no webhook ever gave out (Exotel's applet). Such
-    a carrier brings either its credentials or our token, never surely both, so every mode that asks for the
-    first takes the other.
-    """
-    if static_streams and secret and mode in ("auto", "signature", "both"):
-        return Rules(True, True, either=True)
-    if mode == "auto":
-        return Rules(secret, secret)
-    return Rules(signature=mode in ("signature", "both"), token=mode in ("token", "both"))
 
 
 @dataclass(frozen=True, slots=True)
