@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo run test coverage lint format docs changelog wheel clean
+.PHONY: help venv dev demo run test coverage lint format docs changelog wheel deb deb-test clean
 
 JOBS ?= 2
 SEED ?= 0
@@ -21,7 +21,7 @@ CODE := $(wildcard voxray tests scripts bench twisted)
 help: ## this list
 	@echo "Voxray: a telephony daemon that answers phone calls with an agent."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "To run the daemon yourself: make venv, then .venv/bin/twistd -n voxray --config etc/voxray.json"
 
@@ -54,16 +54,18 @@ lint: dev ## format, style, types, import contracts, sizes, the reactor's rules
 	check python scripts/check_reactor.py voxray; \
 	check python scripts/check_sizes.py voxray; \
 	check python scripts/diagrams.py --check; \
+	check python scripts/command.py --check; \
 	if [ -n "$$failed" ]; then echo; echo "lint failed:$$failed"; exit 1; fi; echo "lint: all is well"
 
 format: dev ## let ruff rewrite the sources
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-docs: dev ## regenerate docs/configuration.md and the state diagrams
+docs: dev ## regenerate docs/configuration.md, the state diagrams, completion and manual
 	@$(BIN)/python -m voxray.config.document >docs/.configuration.md
 	@mv docs/.configuration.md docs/configuration.md
 	@$(BIN)/python scripts/diagrams.py
+	@$(BIN)/python scripts/command.py
 
 changelog: dev ## show the changelog that newsfragments/ make
 	@$(BIN)/towncrier build --draft --version unreleased
@@ -72,6 +74,12 @@ wheel: venv ## build dist/voxray-*.whl
 	@rm -rf build dist
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 	@ls dist/*.whl
+
+deb: ## build dist/voxray_*.deb for this Debian (12 or 13; root installs what the build needs)
+	@scripts/deb.sh
+
+deb-test: ## as root: install, upgrade, boot under systemd, call and purge dist/voxray_*.deb in a container
+	@scripts/deb-test.sh
 
 clean: ## remove what make made, .venv too
 	rm -rf .venv build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov

@@ -18,6 +18,11 @@ from voxray.interfaces import Providers
 from voxray.metrics import Metrics
 
 
+async def no_keys(digits: str) -> bool:
+    """The wire of these tests has none."""
+    return False
+
+
 class HearingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.stt, clock = FakeTranscriber(), Clock()
@@ -25,7 +30,7 @@ class HearingTests(SynchronousTestCase):
         providers = Providers(self.stt, FakeModel(), FakeSynthesizer())
         self.understood: list[str] = []
         self.hearing = Hearing(
-            pipeline=Pipeline(providers, mouth, CallInfo("call-1"), clock, Metrics()),
+            pipeline=Pipeline(providers, mouth, CallInfo("call-1"), clock, Metrics(), press=no_keys),
             eager=False,
             understood=lambda text, times: self.understood.append(text),
             not_understood=lambda: self.understood.append("(failed)"),

@@ -44,7 +44,10 @@ DICE = np.random.default_rng(5)
 
 
 class Ear(RecordingSink):
-    """The caller's ear, in arithmetic of its own: plays what came, in order, in real time."""
+    """The caller's ear, in arithmetic of its own: plays what came, in order, in real time.
+
+    A clear lets the message end that is being played, as Exotel's does.
+    """
 
     def __init__(self, line: Line) -> None:
         super().__init__()
@@ -58,14 +61,15 @@ class Ear(RecordingSink):
 
     def send_clear(self) -> None:
         super().send_clear()
-        self.heard_ms = self.played_ms(self.at)
+        self.heard_ms = self.played_ms(self.at, whole=True)
 
-    def played_ms(self, arrivals: Iterable[tuple[float, int]]) -> float:
+    def played_ms(self, arrivals: Iterable[tuple[float, int]], *, whole: bool = False) -> float:
+        """`whole`: with the rest of the message that is being played."""
         now, end, played = self._line.clock.seconds(), 0.0, 0.0
         for at, size in arrivals:
             begin = max(at, end)
             end = begin + size / self._line.wire.bytes_per_ms / 1000
-            played += max(0.0, min(now, end) - begin)
+            played += max(0.0, (end if whole and begin < now else min(now, end)) - begin)
         return played * 1000
 
 

@@ -67,6 +67,10 @@ class ApiTestCase(HttpTestCase):
     def stop_watching(self) -> None:
         self.successResultOf(Deferred.fromCoroutine(self.dialer.stop()))
 
+    def forget_timers(self) -> None:
+        for timer in self.clock.getDelayedCalls():
+            timer.cancel()
+
     def with_keys(self, *keys: str) -> VoxraySite:
         calls = Calls(
             Keys(keys),
@@ -210,14 +214,40 @@ class PlaceTests(ApiTestCase):
         self.assertEqual(len(self.control.orders), 2)
 
     def test_idempotent_meanwhile(self) -> None:
-        """While the first is being placed: 409. After a failure the key is free again."""
+        """Who asks again while it is being placed gets the same answer; and who went away may come back."""
         channel, _ = self.connect()
         head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(ORDER)}\r\n{BEARER}\r\n"
         channel.dataReceived(head.encode() + b"Idempotency-Key: k\r\n\r\n" + ORDER)
-        self.assertEqual(self.place(ORDER, "Idempotency-Key: k").status, 409)
-        self.control.orders[-1][1].errback(CarrierError("twilio", "down"))
         channel.connectionLost(Failure(ConnectionLost()))
-        self.assertEqual(self.place(ORDER, "Idempotency-Key: k").status, 201)
+        answer = self.place(ORDER, "Idempotency-Key: k")
+        self.assertEqual((answer.status, len(self.control.orders)), (201, 1))
+        [dial] = self.dials.dialing
+        self.assertEqual((dial.dial_id, dial.reference), (answer.json["data"]["id"], "ref"))
+
+    def test_idempotent_after_a_failure(self) -> None:
+        """Surely not placed: the key is free again. Perhaps placed: the same key places no second call."""
+        for error, orders in (
+            (CarrierError("twilio", "no", status=500), 2),
+            (CarrierError("twilio", "lost"), 1),
+        ):
+            self.control.orders.clear()
+            key = f"Idempotency-Key: {orders}"
+            channel, _ = self.connect()
+            head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(ORDER)}\r\n{BEARER}\r\n"
+            channel.dataReceived(f"{head}{key}\r\n\r\n".encode() + ORDER)
+            self.control.orders[-1][1].errback(error)
+            channel.connectionLost(Failure(ConnectionLost()))
+            self.assertEqual(self.place(ORDER, key).status, 201 if orders == 2 else 503)
+            self.assertEqual(len(self.control.orders), orders)
+
+    def test_numbers_that_the_carrier_has_not(self) -> None:
+        """Refused before anything was sent: the client's to change."""
+        channel, transport = self.connect()
+        head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(ORDER)}\r\n{BEARER}\r\n\r\n"
+        channel.dataReceived(head.encode() + ORDER)
+        self.control.orders[-1][1].errback(CarrierError("twilio", "no number", sent=False))
+        self.assertEqual(Answer(transport.value()).status, 422)
+        channel.connectionLost(Failure(ConnectionLost()))
 
 
 class ShowTests(ApiTestCase):
@@ -228,7 +258,7 @@ class ShowTests(ApiTestCase):
         placed = self.place().json["data"]["id"]
         self.up.append(Up("a" * 32))
         self.clock.advance(5)
-        self.stop_watching()
+        self.forget_timers()
         calls = self.ask("GET", PATH, b"", BEARER).json["data"]["calls"]
         self.assertEqual([call["id"] for call in calls], ["a" * 32, placed])
         self.assertEqual((calls[0]["status"], calls[0]["duration_secs"]), ("up", 5.0))
@@ -238,7 +268,7 @@ class ShowTests(ApiTestCase):
     def test_one(self) -> None:
         """Up, dialing, over; 404 for what never was."""
         placed = self.place().json["data"]["id"]
-        self.stop_watching()
+        self.forget_timers()
         self.assertEqual(self.show(placed)["status"], "dialing")
         self.up.append(Up(placed, outbound=True))
         self.dialer.began(self.up[0].info)

@@ -359,7 +359,7 @@ class ExotelTests(ControlCase):
         self.assertEqual(asked.form, expected)
         sent = base64.b64encode(b"hush-key:hush-token").decode()
         self.assertEqual(asked.authorization, f"Basic {sent}")
-        self.assertEqual(dialed, Dialed(EXOTEL_ID, EXOTEL_ID))
+        self.assertEqual(dialed, Dialed("", EXOTEL_ID))
 
     def test_stream_url(self) -> None:
         """Exotel takes 600 characters; one more would be cut, so nothing is sent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,6 +24,7 @@ class Control:
         self.abilities = frozenset(abilities or (Ability.DIAL, Ability.HANG_UP))
         self.orders: list[tuple[DialOrder, Deferred[Dialed]]] = []
         self.cancelled: list[str] = []
+        self.hung_up: list[str] = []
         self.cancel_error: CarrierError | None = None
 
     async def dial(self, order: DialOrder) -> Dialed:
@@ -36,7 +37,8 @@ class Control:
         if self.cancel_error is not None:
             raise self.cancel_error
 
-    async def hang_up(self, call_sid: str) -> None: ...
+    async def hang_up(self, call_sid: str) -> None:
+        self.hung_up.append(call_sid)
 
     async def transfer(self, call_sid: str, to: str, document_url: str) -> None: ...
 
@@ -223,11 +225,24 @@ class DialerTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(placing).state, DialState.FAILED)
         self.assertEqual(self.twilio.cancelled, ["late"])
 
-    def test_the_client_goes_away(self) -> None:
-        """The order is with the carrier all the same, and its answer is read."""
+    def test_the_answer_is_lost(self) -> None:
+        """The stream came, the carrier's answer did not: the call is up, and that is the answer."""
         placing = self.order()
-        placing.cancel()
-        self.failureResultOf(placing, CancelledError)
-        self.twilio.orders[-1][1].callback(Dialed("ref", SID))
         [dial] = self.dials.dialing
-        self.assertEqual(dial.reference, "ref")
+        self.dialer.began(CallInfo(dial.dial_id, call_sid=SID))
+        self.twilio.orders[-1][1].errback(CarrierError("twilio", "no answer"))
+        self.assertEqual(self.successResultOf(placing).state, DialState.UP)
+        self.assertEqual(self.over, [])
+
+    def test_the_daemon_ends(self) -> None:
+        """What rings is given up, and recorded; a carrier that does not answer holds nothing up for long."""
+        self.placed()
+        self.successResultOf(Deferred.fromCoroutine(self.dialer.stop()))
+        self.assertEqual((self.twilio.cancelled, self.over[-1].reason), (["ref"], "shutdown"))
+
+    def test_no_room_for_it(self) -> None:
+        """Whoever picked up is not left on a silent line."""
+        dial = self.placed()
+        info = CallInfo(dial.dial_id, call_sid=SID, carrier="twilio")
+        self.successResultOf(Deferred.fromCoroutine(self.dialer.turned_away(info)))
+        self.assertEqual((self.twilio.hung_up, self.over[-1].reason), ([SID], "failed"))

@@ -15,7 +15,7 @@ from tests.test_dials import Control
 from tests.test_media_socket import start
 from tests.test_web_http import FORM, Answer
 from tests.wsframes import handshake
-from voxray.call.expected import ON_ITS_WAY_SECS
+from voxray.call.expected import COMING_SECS
 from voxray.drain import CUT_SECS, GOODBYE_SECS, HURRIED_SECS, SLACK_SECS
 from voxray.errors import CarrierError
 from voxray.frames import TextDelta
@@ -131,7 +131,7 @@ class DoorTests(DrainingTestCase):
         house = self.open()
         self.assertEqual(self.ask("POST", "/", FORM).status, 200)
         house.terminate()
-        house.pass_time(ON_ITS_WAY_SECS - 1, 0.1)
+        house.pass_time(COMING_SECS - 1, 0.1)
         self.assertFalse(self.stopped())
         house.pass_time(1.3, 0.1)
         self.assertTrue(self.stopped())
@@ -145,7 +145,7 @@ class DoorTests(DrainingTestCase):
         house.terminate()
         self.assertEqual(house.rings(TWILIO.call_sid(3)).status, 503)
         self.assertEqual(house.streams(PATH, TWILIO.call_sid(3), headers={}), "HTTP 403")
-        house.pass_time(ON_ITS_WAY_SECS + 1, 0.1)
+        house.pass_time(COMING_SECS + 1, 0.1)
         self.assertEqual(house.streams(path, TWILIO.call_sid(1), parameters), "")
         self.assertEqual(len(house.daemon._parts.registry), 2)
 

@@ -195,7 +195,9 @@ class LoopbackTests(TestCase):
         self.assertEqual((await caller.closed)[1], 1000)
 
     async def test_not_a_websocket(self) -> None:
-        """A plain GET on the media path is refused, and does not tell the software."""
+        """A plain GET on the media path is refused before anything is asked of it: some proxy has dropped the
+        upgrade, which is not the door's word on who comes. The answer does not tell the software.
+        """
         reader: Deferred[bytes] = Deferred()
 
         class Get(Protocol):
@@ -204,7 +206,7 @@ class LoopbackTests(TestCase):
             data = b""
 
             def connectionMade(self) -> None:
-                self.transport.write(b"GET /telephony/ws HTTP/1.1\r\nHost: a\r\n\r\n")
+                self.transport.write(b"GET /telephony/ws HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 
             def dataReceived(self, data: bytes) -> None:
                 self.data += data
@@ -214,7 +216,8 @@ class LoopbackTests(TestCase):
 
         THE_REACTOR.connectTCP("127.0.0.1", self.port, ClientFactory.forProtocol(Get))
         answer = await reader
-        self.assertRegex(answer, rb"^HTTP/1\.1 4\d\d ")
+        self.assertRegex(answer, rb"^HTTP/1\.1 426 ")
+        self.assertIn(b"\r\nUpgrade: websocket\r\n", answer)
         self.assertNotIn(b"utobahn", answer)
 
 

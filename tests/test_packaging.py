@@ -20,7 +20,7 @@ import voxray
 ROOT = Path(__file__).resolve().parent.parent
 FRAGMENT = re.compile(r"(\d+|\+[\w-]+)\.(feature|bugfix|doc|removal|misc)(\.\d+)?\.md")
 TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -31,6 +31,12 @@ def setup_cfg() -> configparser.ConfigParser:
 
 def make_targets() -> set[str]:
     return set(TARGET.findall((ROOT / "Makefile").read_text("utf-8")))
+
+
+def anchors(document: Path) -> set[str]:
+    """What a page's titles are called in a link."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @functools.cache
@@ -94,12 +100,12 @@ class WheelTests(unittest.SynchronousTestCase):
         self.assertEqual(tops, {"voxray", "twisted", f"voxray-{voxray.__version__}.dist-info"})
 
     def test_its_version_and_command(self) -> None:
-        """The version is voxray.__version__; `voxray-dial` is installed with it."""
+        """The version is voxray.__version__; `voxray` and `voxray-dial` are installed with it."""
         info = f"voxray-{voxray.__version__}.dist-info"
         self.assertIn(f"\nVersion: {voxray.__version__}\n", self.wheel.read(f"{info}/METADATA").decode())
-        self.assertIn(
-            "voxray-dial = voxray.simulator.cli:main", self.wheel.read(f"{info}/entry_points.txt").decode()
-        )
+        commands = self.wheel.read(f"{info}/entry_points.txt").decode()
+        for command in ("voxray = voxray.cli.main:main", "voxray-dial = voxray.simulator.cli:main"):
+            self.assertIn(command, commands)
 
 
 class TreeTests(unittest.SynchronousTestCase):
@@ -131,10 +137,13 @@ class TreeTests(unittest.SynchronousTestCase):
             self.assertIn(f"  make {target} ", shown)
 
     def test_the_documents_links_lead_somewhere(self) -> None:
-        """A relative link in a document is a file of the tree."""
-        for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
-            for link in LINK.findall(document.read_text("utf-8")):
-                self.assertTrue((document.parent / link).exists(), f"{document.name}: {link}")
+        """A relative link in a document is a file of the tree, and its anchor one of the file's titles."""
+        for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+            for link, anchor in LINK.findall(document.read_text("utf-8")):
+                aim = document.parent / link if link else document
+                self.assertTrue(aim.exists(), f"{document.name}: {link}")
+                if anchor:
+                    self.assertIn(anchor, anchors(aim), f"{document.name}: {link}")
 
     def test_the_fragments_have_legal_names(self) -> None:
         """towncrier ignores a fragment whose name it does not understand."""

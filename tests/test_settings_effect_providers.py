@@ -142,9 +142,7 @@ class CarrierTests(VendorTestCase):
 
     def hang_up(self, **keys: str) -> Any:
         document = {"base_urls": {"twilio": self.base}, "api_keys": keys, "proxy_host": "h.example"}
-        return telephony.lines(
-            loaded(document).settings, telephony.rest_client(reactor), reactor
-        ).controls.get("twilio")
+        return telephony.lines(loaded(document).settings, reactor).controls.get("twilio")
 
     async def test_credentials(self) -> None:
         """With an account and its token calls are hung up there, by its rules; without, nobody is asked."""

@@ -145,7 +145,8 @@ class WebhookTests(SynchronousTestCase):
         self.assertIn(b"<Connect>", house.ask("POST", "/", FORM).body)
         late = house.socket()
         house.dial()
-        self.assertIn(b"<Reject", house.ask("POST", "/", FORM).body)
+        another = FORM.replace(b"CallSid=CA", b"CallSid=CB")
+        self.assertIn(b"<Reject", house.ask("POST", "/", another).body)
         late.send({"event": "start", "start": {"streamSid": "MZ" + "9" * 32, "callSid": "CA" + "9" * 32}})
         self.assertEqual(late.code, 1013)
 

@@ -365,6 +365,7 @@ class AnswerTests(SynchronousTestCase):
             answers.parse_exotel,
             [
                 (b"<Response/>", "not JSON"),
+                (b"<!doctype html><html>", "a page of HTML"),
                 (b"[" * 60_000, "not JSON"),
                 (b'{"data":{"url":"wss://x/"}}', "top level"),
                 (b'{"url":5}', "top level"),

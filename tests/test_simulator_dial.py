@@ -30,7 +30,7 @@ from tests.test_simulator_caller import tone
 from voxray.simulator import checks
 from voxray.simulator.caller import SimulatedCall
 from voxray.simulator.client import place_call
-from voxray.simulator.daemon import Daemon, environment
+from voxray.simulator.daemon import Daemon, environment, twilio_account
 from voxray.simulator.rest import APIS, Line, Switchboard, listen
 from voxray.simulator.result import CallResult
 from voxray.simulator.script import Do, Patience, Script, Step
@@ -296,7 +296,7 @@ class DaemonTests(SynchronousTestCase):
         self.processes, self.events = FakeProcesses(), []
         self.daemon = Daemon(self.processes, self.events.append)
         with patch.dict(os.environ, {"VOXRAY_STT_PROVIDER": "openai", "HOME": "/home/x"}):
-            settings = environment(8080, 8081, "AC1", "token")
+            settings = environment(8080) | twilio_account("AC1", "token", 8081)
         self.daemon.start(Path("voxray.json"), settings, Path())
 
     def write(self, data: bytes, fd: int = 1) -> None:

@@ -106,6 +106,15 @@ class OptionsTests(SynchronousTestCase):
         ):
             self.assertIn(text, self.refused(*words))
 
+    def test_other_go_flags(self) -> None:
+        """What the Go daemon had and we have not is refused by name, with what to do instead."""
+        for words, text in (
+            (("-init", "--init"), "`voxray init PATH` writes a configuration"),
+            (("-dialin", "--dialin"), "not built yet: leave the option out"),
+        ):
+            for word in words:
+                self.assertIn(text, self.refused(word, "--config", self.path))
+
     def test_one_line_always(self) -> None:
         """A name with a newline or an escape sequence stays on one line of ASCII."""
         line = self.refused("--config", "/nowhere\n\x1b[31m\u2603.json")

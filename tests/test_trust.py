@@ -11,10 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.doors import Doors, twilio_trunk
 from voxray.call.expected import MAX_EXPECTED, OVER_SECS, Expectations, Expected, Welcome
+from voxray.carriers.plivo import PlivoDocuments
 from voxray.frames import ULAW_8K, StreamStarted
 from voxray.interfaces import Proof, SignedRequest
+from voxray.web.rules import AUTO, Rules, in_service, rules_of
 from voxray.web.tokens import Claim, Fault, StreamTokens
-from voxray.web.trust import TOKEN_PARAMETER, Refused, Rules, Ticket, Trunk, Visitor, rules_of
+from voxray.web.trust import TOKEN_PARAMETER, Refused, Ticket, Trunk, Visitor
 
 SID, OTHER = "CA" + "1" * 32, "CA" + "2" * 32
 FORM = {"CallSid": SID, "From": "+15550001", "To": "+15550002"}
@@ -96,10 +98,33 @@ class ModeTests(SynchronousTestCase):
                 rules_of("signature", secret=secret, static_streams=False), Rules(signature=True)
             )
             self.assertEqual(rules_of("token", secret=secret, static_streams=True), Rules(token=True))
-            self.assertEqual(rules_of("both", secret=secret, static_streams=True), BOTH)
+            self.assertEqual(rules_of("both", secret=secret, static_streams=False), BOTH)
             self.assertEqual(rules_of("auto", secret=secret, static_streams=False), Rules(secret, secret))
-        self.assertEqual(rules_of("auto", secret=True, static_streams=True), replace(BOTH, either=True))
+        for mode in ("auto", "signature", "both"):
+            either = rules_of(mode, secret=True, static_streams=True)
+            self.assertEqual(either, replace(BOTH, either=True))
         self.assertFalse(rules_of("auto", secret=False, static_streams=True).either)
+
+    def test_in_service(self) -> None:
+        """The configured carrier brings calls, others carry ours; what could not be checked is left out where
+        anything is, and with `auto` all bring calls unless one of them is checked.
+        """
+        names = ("twilio", "plivo")
+
+        def served(
+            mode: str, configured: str, *secrets: str, dialling: tuple[str, ...] = ()
+        ) -> dict[str, bool]:
+            rules = {name: rules_of(mode, secret=name in secrets, static_streams=False) for name in names}
+            return in_service(mode, configured, rules, secrets=secrets, dialling=dialling)
+
+        self.assertEqual(served("auto", "plivo"), {"plivo": True})
+        self.assertEqual(served("off", "plivo", dialling=names), {"twilio": False, "plivo": True})
+        self.assertEqual(served("signature", "plivo", dialling=names), {})
+        self.assertEqual(served("both", "plivo", "twilio", dialling=names), {"twilio": False})
+        self.assertEqual(served("auto", AUTO), {"twilio": True, "plivo": True})
+        self.assertEqual(served("auto", AUTO, "plivo"), {"plivo": True})
+        self.assertEqual(served("auto", AUTO, "plivo", dialling=names), {"twilio": False, "plivo": True})
+        self.assertEqual(served("token", AUTO), {"twilio": True, "plivo": True})
 
     def test_nothing_enforced(self) -> None:
         """A token is neither required nor checked; only a second stream of a live call is refused."""
@@ -151,6 +176,13 @@ class ModeTests(SynchronousTestCase):
         welcome = house.starts(token, signed="")
         assert isinstance(welcome, Welcome) and welcome.expected is not None
         self.assertFalse(welcome.expected.verified)
+
+    def test_no_call_id_told(self) -> None:
+        """Exotel need not say which call it asks for: the token is then for any one stream."""
+        house = House(trunk(replace(BOTH, either=True), parameters=False))
+        token = house.answers(sid="")
+        self.assertIsInstance(house.starts(token, OTHER, signed=""), Welcome)
+        self.assertEqual(reason(house.starts(token, SID, signed="")), "token_spent")
 
     def test_either(self) -> None:
         """Exotel in auto: the applet's credentials or a token of ours; not neither, and not a wrong token."""
@@ -320,6 +352,33 @@ class DialedTests(SynchronousTestCase):
         self.assertEqual((welcome.expected.call_id, welcome.expected.outbound), ("d1", True))
         house.dialed["d2"] = Expected("d2", "twilio", OTHER, "+1", "+2", outbound=True)
         self.assertEqual(reason(house.rings(dial_id="d2")), "webhook_other_call")
+
+    def test_by_another_carrier(self) -> None:
+        """Its webhook's answer has a token in every mode: that tells whose stream it is."""
+        for rules in (Rules(), Rules(signature=True), BOTH):
+            plivo = twilio_trunk(rules, Signs(False), PlivoDocuments(), inbound=False, parameters=False)
+            house = House(trunk(rules), plivo)
+            house.dialed["d1"] = Expected("d1", "plivo", "", "+1", "+2", outbound=True)
+            found = house.keeper.trunk_of({}, "d1")
+            self.assertIs(found, plivo)
+            sid = "12345678-1234-1234-1234-123456789abc"
+            visitor = house.keeper.visitor(plivo, request(), {"CallUUID": sid}, "d1")
+            assert isinstance(visitor, Visitor)
+            expected = house.keeper.answered(visitor)
+            assert expected is not None and expected.token
+            ticket = house.connects(expected.token, "")
+            assert isinstance(ticket, Ticket)
+            self.assertIs(ticket.trunk, plivo)
+            self.assertIsInstance(house.keeper.welcome(ticket, plivo, started(sid)), Welcome)
+
+    def test_given_up_between(self) -> None:
+        """Webhook, then given up, then the stream: there is no call any more."""
+        house = House(trunk(inbound=False))
+        ours = Expected("d1", "twilio", "", "+1", "+2", outbound=True)
+        house.dialed["d1"] = ours
+        token = house.answers(dial_id="d1")
+        house.dialed["d1"] = replace(ours, over=True)
+        self.assertEqual(reason(house.starts(token)), "call_over")
 
     def test_by_token(self) -> None:
         """A stream without webhook: the token is for our id; the carrier's is learnt from the stream."""

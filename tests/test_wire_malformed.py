@@ -26,7 +26,7 @@ from tests.test_wire_shapes import ENTRIES, messages, serializer
 from voxray import frames
 from voxray.audio import opus
 from voxray.audio.tones import sine
-from voxray.catalog import CARRIERS
+from voxray.catalog_carriers import CARRIERS
 from voxray.errors import BadMessage
 from voxray.frames import Audio, StreamStarted
 from voxray.interfaces import Serializer

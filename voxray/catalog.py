@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from voxray.errors import ConfigError
+from voxray.frames import Encoding, MediaFormat
 from voxray.interfaces import (
     ChatModel,
     Clock,
@@ -19,10 +21,12 @@ from voxray.interfaces import (
     Transcriber,
     Worker,
 )
+from voxray.probing import Probed
 from voxray.settings import Settings, StageSettings
 
 if TYPE_CHECKING:
     from voxray.http import HttpClient
+    from voxray.httpstream import Deadlines
     from voxray.providers.openai_api import Host
 
 F = TypeVar("F")
@@ -140,3 +144,93 @@ def _named(makers: Mapping[str, F], stage: str, wanted: StageSettings) -> F:
         built = ", ".join(sorted(makers))
         raise ConfigError(f'{stage}_provider: "{wanted.provider}" is not built; built: {built}')
     return maker
+
+
+# -- for the command line ----------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """One stage as it will be: what the settings leave open is the provider's choice.
+
+    `host`: the URL that it is asked at; empty: it is on this machine. `audio`: what a transcriber is given or
+    a synthesizer gives; None: of the one the line's own format, of the other what its answers say.
+    """
+
+    provider: str
+    model: str
+    voice: str = ""
+    host: str = ""
+    audio: MediaFormat | None = None
+
+
+def offered(stage: str, settings: Settings) -> Offered:
+    """The provider of "stt", "llm" or "tts", as `build_providers` would build it; builds nothing."""
+    from voxray.providers import offers
+
+    chosen: StageSettings = getattr(settings.providers, stage)
+    name = chosen.provider
+    if name == "scripted":
+        return Offered(name, offers.SCRIPTED_MODEL, audio=offers.TONES if stage == "tts" else None)
+    if name == "local":
+        return _offered_here(stage, chosen, settings.agent.scenario_file)
+    host = settings.providers.base_urls.get(name, "") or BASE_URLS[name]
+    if stage == "tts":
+        speech = offers.SPEECH.get(name, offers.SPEECH["openai"])
+        voice = chosen.voice or speech.voice
+        return Offered(name, chosen.model or speech.model, voice, host, speech.media_format)
+    defaults, other = (
+        (offers.CHAT_MODELS, offers.OTHER_CHAT_MODEL)
+        if stage == "llm"
+        else (offers.TRANSCRIPTION_MODELS, offers.OTHER_TRANSCRIPTION_MODEL)
+    )
+    return Offered(name, chosen.model or defaults.get(name, other), host=host)
+
+
+def _offered_here(stage: str, chosen: StageSettings, scenario_file: str) -> Offered:
+    from voxray.providers import offers
+
+    if stage == "llm":
+        return Offered("local", PurePath(scenario_file).stem if scenario_file else "receptionist")
+    if stage == "stt":
+        return Offered("local", offers.MOONSHINE_MODEL, audio=MediaFormat(Encoding.L16, offers.MOONSHINE_HZ))
+    voice = chosen.voice or offers.LOCAL_VOICE
+    espeak = voice.partition(":")[0] == "espeak"
+    return Offered("local", voice, voice, audio=offers.ESPEAK if espeak else offers.FLITE)
+
+
+def rehearse(settings: Settings) -> None:
+    """What a provider would find wrong with the settings while it is built. Raises ConfigError."""
+    if settings.providers.llm.provider == "local":
+        from voxray.providers import scenario
+
+        scenario.load(settings.agent.scenario_file, settings.agent.transfers)
+
+
+@dataclass(frozen=True, slots=True)
+class HostProbe:
+    """One vendor, tried: the key, and whether it has the models that it will be asked for."""
+
+    host: Host
+    models: tuple[str, ...]
+
+    async def probe(self, http: HttpClient, deadlines: Deadlines) -> Probed:
+        """Raises ProviderError."""
+        known = await self.host.models(http, deadlines)
+        unknown = [model for model in self.models if known and model not in known]
+        doubt = f"its list of models does not have {', '.join(unknown)}" if unknown else ""
+        return Probed("the key is good" if self.host.api_key else "it answers", doubt)
+
+
+def host_probes(settings: Settings) -> list[HostProbe]:
+    """The vendors that the settings use, each once."""
+    from voxray.providers.openai_api import Host
+
+    models: dict[tuple[str, str], list[str]] = {}
+    for stage in ("stt", "llm", "tts"):
+        found = offered(stage, settings)
+        if found.host:
+            models.setdefault((found.provider, found.host), []).append(found.model)
+    keys = settings.providers.api_keys
+    return [
+        HostProbe(Host(name, url, keys.get(name, "")), tuple(dict.fromkeys(wanted)))
+        for (name, url), wanted in models.items()
+    ]

@@ -132,7 +132,7 @@ class Left:
     streams: int = 0
     """Calls whose webhook was answered and whose stream is about to come."""
     requests: int = 0
-    """Asked of carriers, and not answered."""
+    """Asked of carriers and of other instances, and not answered."""
 
 
 class Household(Protocol):

@@ -28,6 +28,7 @@ from voxray.interfaces import MediaSink, Providers, VoiceActivity
 from voxray.metrics import HttpRecorder, Metrics
 from voxray.office import Office
 from voxray.settings import Settings
+from voxray.storing import Stores, sessions
 from voxray.telephony import Front, Lines, front, lines
 from voxray.turns.vad import EnergyVoiceActivity
 from voxray.web.api import Api
@@ -63,6 +64,7 @@ class Premises:
     office: Office
     registry: Registry
     door: Door
+    stores: Stores
     ready: Callable[[], bool]
 
 
@@ -128,7 +130,7 @@ class Edition:
 
 def build(premises: Premises, settings: Settings, before: Edition | None = None) -> Edition:
     """Raises ConfigError. Engines of `before` whose settings are the same are taken over."""
-    made = lines(settings, premises.office.client, premises.reactor)
+    made = lines(settings, premises.reactor, premises.office.client)
     exchange = _exchange(premises, settings, made, None if before is None else before.exchange)
     served = None
     if settings.calls.carrier:
@@ -214,7 +216,8 @@ def _voice_activity(premises: Premises, settings: Settings, before: Exchange | N
 
 def _root(premises: Premises, settings: Settings, served: Front | None) -> Root:
     metrics = premises.metrics.registry if settings.server.metrics_enabled else None
-    api = Api(premises.ready, metrics)
+    api = Api(lambda: premises.ready() and premises.stores.ready, metrics)
+    asked = sessions(settings, premises.stores, draining=lambda: not premises.door.serving)
     if served is None:
-        return Root(api.resource(), Idle().resource(), None)
-    return Root(api.resource(), served.hooks, served.media, served.calls)
+        return Root(api.resource(), Idle().resource(), None, sessions=asked)
+    return Root(api.resource(), served.hooks, served.media, served.calls, sessions=asked)

@@ -44,7 +44,8 @@ class Household:
 
     def left(self) -> Left:
         streams = self._office.expectations.on_their_way(self._clock.seconds())
-        return Left(len(self._registry), streams, self._office.dialer.asking)
+        asked = self._office.dialer.asking + self._office.sockets.deciding
+        return Left(len(self._registry), streams, asked)
 
     def begin(self, longest_secs: float) -> None:
         self._metrics.draining.set(1)

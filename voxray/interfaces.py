@@ -11,10 +11,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from voxray.frames import (
     CallInfo,
@@ -27,6 +24,10 @@ from voxray.frames import (
     Transcript,
     Utterance,
 )
+
+if TYPE_CHECKING:  # the command line reads this module too, and numpy takes its time
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -114,8 +115,8 @@ class Guest(Protocol):
     serializer: Serializer
     """Its carrier's, new."""
 
-    def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined:
-        """Joins the socket to a call once its `start` is in. It may already use the sink."""
+    def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined | Coroutine[Any, Any, Any]:
+        """Joins the socket to a call once its `start` is in, now or soon. It may already use the sink."""
 
     def held(self) -> Sequence[bytes]:
         """Messages from before the `start` that told whose stream it is: to be read again, now."""
@@ -172,7 +173,7 @@ class DialOrder:
 class Dialed:
     """The carrier's answer. `call_sid` is empty where only the webhook or the stream will tell it."""
 
-    reference: str  # for `cancel`
+    reference: str  # for `cancel`; empty: it cannot be given up, only be refused when it is answered
     call_sid: str = ""
 
 

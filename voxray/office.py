@@ -7,6 +7,7 @@ made anew for each edition, in `telephony`. Part of the composition root.
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +15,16 @@ from voxray.call.dials import Dial, Dials
 from voxray.call.expected import Expectations
 from voxray.call.reasons import EndReason, reason_of
 from voxray.call.record import CallRecord, Records
+from voxray.call.registry import Registry
 from voxray.frames import CallInfo
 from voxray.metrics import MediaRecorder, Metrics
 from voxray.settings import MediaSettings, Settings
+from voxray.stores.shared import Shared
+from voxray.web.calls import Replays
 from voxray.web.dialing import Dialer
 from voxray.web.handovers import Handovers
 from voxray.web.media import MediaFactory
-from voxray.web.orders import Replays
+from voxray.web.peers import Peers
 from voxray.web.tokens import DIAL, StreamTokens
 
 KEY_BYTES = 32
@@ -30,17 +34,24 @@ class Office:
     """One for the process."""
 
     def __init__(
-        self, reactor: Any, wall_clock: Callable[[], float], client: Any, metrics: Metrics, records: Records
+        self,
+        reactor: Any,
+        wall_clock: Callable[[], float],
+        client: Any,
+        metrics: Metrics,
+        records: Records,
+        shared: Shared | None = None,
     ) -> None:
-        """`client`, treq-like, asks the carriers' APIs."""
-        self._wall_clock = wall_clock
+        """`client`, treq-like, asks the carriers' APIs. `shared`: with other instances, by Redis."""
+        self._wall_clock, self._shared = wall_clock, shared
         self._secret = ""
         self.client = client
         self.expectations, self.dials = Expectations(), Dials()
         self.handovers = Handovers("", reactor.seconds, lambda call_id: self.dials.get(call_id) is not None)
         self.tokens = StreamTokens(secrets.token_bytes(KEY_BYTES), self.expectations.ttl_secs)
         self.sockets = MediaFactory(reactor, MediaSettings(), MediaRecorder(metrics))
-        self.replays: Replays = {}
+        self.replays: Replays = OrderedDict()
+        self.peers = None if shared is None else self._with_peers(reactor, shared)
         self.dialer = Dialer(
             {},
             "",
@@ -51,7 +62,27 @@ class Office:
             room=lambda: False,
             longest_secs=0.0,
             over=_recorder(records, reactor.seconds),
+            peers=self.peers,
         )
+
+    def _with_peers(self, reactor: Any, shared: Shared) -> Peers:
+        peers = Peers(
+            shared,
+            self.dials,
+            self.expectations,
+            token_secs=self.expectations.ttl_secs,
+            clock=reactor.seconds,
+            wall_clock=self._wall_clock,
+        )
+        self.handovers.note = peers.note_transfer
+        return peers
+
+    def watch(self, registry: Registry) -> None:
+        """Of the calls there are, everybody here is told."""
+        registry.watch(self.dialer)
+        if self.peers is not None and self._shared is not None:
+            registry.watch(self.peers)
+            self._shared.lost = registry.lost
 
     def use(self, settings: Settings) -> None:
         """Holds for calls from now on. `dialer` is told by who has built the carriers."""
@@ -61,6 +92,8 @@ class Office:
             self.tokens.sign_with(key, self._wall_clock())
             self._secret = calls.stream_secret
         self.tokens.ttl_secs = self.expectations.ttl_secs = calls.stream_token_secs
+        if self.peers is not None and self._shared is not None:
+            self.peers.token_secs, self._shared.standing.limit = calls.stream_token_secs, calls.max_calls
         self.handovers.proxy_host = settings.server.proxy_host
         self.sockets.use(settings.media)
 

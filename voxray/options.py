@@ -15,9 +15,10 @@ from twisted.python import usage
 
 from voxray import __version__, config, logs
 from voxray.errors import ConfigError
+from voxray.listening import Passed, passed
 from voxray.settings import Settings
 
-GO_FLAGS = ("config", "transport", "port", "proxy", "strict", "help")
+GO_FLAGS = ("config", "transport", "port", "proxy", "dialin", "init", "strict", "help")
 
 
 def complain(text: str) -> NoReturn:
@@ -28,7 +29,7 @@ def complain(text: str) -> NoReturn:
 
 
 class Options(usage.Options):
-    """After parsing, `settings`, `warnings` and `origins` stand."""
+    """After parsing, `settings`, `warnings`, `origins` and `passed` stand."""
 
     longdesc = "Answers telephone calls. Keys of the configuration are in docs/configuration.md."
     optParameters = [  # noqa: RUF012  (usage reads them from the class)
@@ -36,14 +37,23 @@ class Options(usage.Options):
         ["transport", None, None, "the carrier; overrides runner_transport"],
         ["port", None, None, "overrides port"],
         ["proxy", None, None, "the public host; overrides proxy_host"],
+        [
+            "listen",
+            None,
+            "",
+            "systemd:, systemd:index=N or systemd:name=NAME: the socket that systemd passed",
+        ],
     ]
     optFlags = [  # noqa: RUF012
         ["strict", None, "an unknown key is an error, not a warning"],
+        ["dialin", None, "refused: it needs Daily's rooms, which are not built yet"],
+        ["init", None, "refused: `voxray init PATH` writes a configuration"],
     ]
 
     settings: Settings
     warnings: tuple[str, ...] = ()
     _cwd = ""
+    passed: Passed = ()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Like Go's flags, ours may have one dash; a mistake here is one line, not the help text."""
@@ -63,6 +73,10 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:
+        if self["init"]:
+            complain("--init: `voxray init PATH` writes a configuration; this command runs the daemon")
+        if self["dialin"]:
+            complain("--dialin: calls that dial in to Daily's rooms are not built yet: leave the option out")
         try:
             self._load()
         except ConfigError as error:
@@ -77,6 +91,7 @@ class Options(usage.Options):
 
     def _load(self) -> None:
         self._cwd = os.getcwd()  # twistd may change directory afterwards
+        self.passed = passed(os.environ)
         loaded = self.load()
         self.settings, self.warnings, self.origins = loaded.settings, loaded.warnings, loaded.origins
         self._choose_log()

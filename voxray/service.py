@@ -25,6 +25,7 @@ from voxray.http import HttpClient
 from voxray.lag import LagProbe
 from voxray.reloading import Reloader
 from voxray.signals import Signals
+from voxray.systemd import Notify
 from voxray.worker import ThreadWorker
 
 
@@ -34,34 +35,6 @@ class Startable(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
-
-
-class Manager(Protocol):
-    """The service manager, such as systemd: told how we are."""
-
-    def ready(self) -> None:
-        """Calls are answered; also after a reload."""
-
-    def reloading(self) -> None:
-        """The configuration is being read again; `ready` says that it was, well or not."""
-
-    def stopping(self) -> None:
-        """The end has begun, for whatever reason; saying it twice does no harm."""
-
-    def extend(self, secs: float) -> None:
-        """From now on stopping may take so long."""
-
-
-class NoManager:
-    """Nobody manages us, as in a terminal."""
-
-    def ready(self) -> None: ...
-
-    def reloading(self) -> None: ...
-
-    def stopping(self) -> None: ...
-
-    def extend(self, secs: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +52,7 @@ class Parts:
     warnings: Sequence[str]
     drain: Drain
     reloader: Reloader
-    manager: Manager
+    notify: Notify
     on_hangup: Sequence[Callable[[], None]] = ()
     """What is read again on SIGHUP beside the configuration."""
 
@@ -135,7 +108,14 @@ class Daemon(Service):
         host, port = parts.listener.getsockname()[:2]
         parts.listener.close()  # the reactor has its own copy
         self.log.info("answering on {host} port {port}", host=host, port=port)
-        parts.manager.ready()
+        parts.notify.watch(self._status)
+        parts.notify.ready()
+
+    def _status(self) -> str:
+        """For `systemctl status`."""
+        calls = len(self._parts.registry)
+        doing = "answering" if self.ready else "draining" if self._parts.drain.admitting else "stopping"
+        return f"{doing}, {calls} call{'' if calls == 1 else 's'}"
 
     def _cannot_start(self, failure: Failure) -> None:
         """One line, and exit status 1."""
@@ -153,7 +133,7 @@ class Daemon(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._parts.drain.close()
         self._parts.reloader.stop()
-        self._parts.manager.stopping()
+        self._parts.notify.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -173,6 +153,7 @@ class Daemon(Service):
             await startable.stop()
         for worker in parts.workers:
             await worker.stop()
+        parts.notify.unwatch()
 
 
 async def _maybe(result: object) -> None:

@@ -15,17 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 from voxray.config import Loaded
 from voxray.errors import ConfigError
+from voxray.listening import inherited
 from voxray.options import Options, complain
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from twisted.application.service import IService
 
-    from voxray.cdr import CallRecords
     from voxray.drain import Drain
     from voxray.edition import Edition, Premises
-    from voxray.metrics import Metrics
-    from voxray.service import Manager
+    from voxray.editions import Editions
+    from voxray.entrance import Entrance
+    from voxray.reloading import Reloader
+    from voxray.service import Parts
     from voxray.settings import Settings
+    from voxray.systemd import Notify
+    from voxray.worker import ThreadWorker
 
 __all__ = ["Options", "makeService"]
 
@@ -42,41 +48,47 @@ def makeService(options: Options) -> IService:
     # Two clocks: durations by one that no clock step moves, dates by the wall clock.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
-        return _build(options.settings, options.warnings, reactor, load=options.load)
+        adopted = inherited(options["listen"], options.passed)
+        return _build(options.settings, options.warnings, reactor, adopted, load=options.load)
     except ConfigError as error:
         complain(str(error))
 
 
 def _build(
-    settings: Settings, warnings: tuple[str, ...], reactor: Any, *, load: Callable[[], Loaded]
+    settings: Settings,
+    warnings: tuple[str, ...],
+    reactor: Any,
+    adopted: socket | None = None,
+    *,
+    load: Callable[[], Loaded],
 ) -> IService:
-    """`load` reads the configuration again."""
-    from voxray.cdr import MAX_WAITING, CallRecords
+    """`adopted` is the port, where somebody has opened it for us; `load` reads the configuration again."""
+    from voxray.cdr import MAX_WAITING
     from voxray.edition import build, install, site_of
     from voxray.editions import Editions
     from voxray.entrance import entrance
     from voxray.listening import bind
-    from voxray.metrics import ConfigRecorder, Metrics
+    from voxray.metrics import ConfigRecorder
     from voxray.reloading import Reloader
-    from voxray.service import Daemon, NoManager, Parts
+    from voxray.service import Daemon
+    from voxray.systemd import Notify
     from voxray.worker import ThreadWorker
 
-    metrics, manager = Metrics(), NoManager()
+    notify = Notify.of(os.environ, reactor)
     files = ThreadWorker(reactor, "files", 1, MAX_WAITING)
-    records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
     daemon: Daemon
     editions: Editions
     premises, drain = _premises(
+        settings,
         reactor,
-        metrics,
-        records,
-        manager,
+        files,
+        notify,
         drain_secs=lambda: editions.current.settings.calls.drain_timeout_secs,
         ready=lambda: daemon.ready,
     )
     first = build(premises, settings)
     site = site_of(premises, first)
-    door = entrance(settings.server, site, reactor, time.time, metrics)
+    door = entrance(settings.server, site, reactor, time.time, premises.metrics)
 
     def adopt(edition: Edition) -> None:
         install(premises, site, edition)
@@ -84,34 +96,55 @@ def _build(
 
     editions = Editions(first, adopt)
     rebuild = partial(build, premises)
-    recorder = ConfigRecorder(metrics, time.time)
-    reloader = Reloader(load, rebuild, editions, files, manager, recorder, premises.ready)
-    daemon = Daemon(
-        Parts(
-            editions=editions,
-            registry=premises.registry,
-            site=door.factory,
-            close_sockets=premises.office.sockets.close_all,
-            listener=bind(settings.server.host, settings.server.port),
-            startables=[records, editions, premises.office.dialer, *door.startables],
-            workers=[*premises.workers, *door.workers],
-            http=premises.http,
-            warnings=warnings,
-            drain=drain,
-            reloader=reloader,
-            manager=manager,
-            on_hangup=door.on_hangup,
-        ),
-        reactor,
-    )
+    recorder = ConfigRecorder(premises.metrics, time.time)
+    reloader = Reloader(load, rebuild, editions, files, notify, recorder, premises.ready)
+    listener = adopted or bind(settings.server.host, settings.server.port)
+    daemon = Daemon(_parts(premises, editions, door, listener, warnings, drain, reloader, notify), reactor)
     return daemon
 
 
+def _parts(
+    premises: Premises,
+    editions: Editions,
+    door: Entrance,
+    listener: socket,
+    warnings: tuple[str, ...],
+    drain: Drain,
+    reloader: Reloader,
+    notify: Notify,
+) -> Parts:
+    """What the service starts, in this order."""
+    from voxray.service import Parts
+
+    office = premises.office
+    return Parts(
+        editions=editions,
+        registry=premises.registry,
+        site=door.factory,
+        close_sockets=office.sockets.close_all,
+        listener=listener,
+        startables=[
+            *premises.stores.startables,
+            premises.records,
+            editions,
+            office.dialer,
+            *door.startables,
+        ],
+        workers=[*premises.workers, *door.workers],
+        http=premises.http,
+        warnings=warnings,
+        drain=drain,
+        reloader=reloader,
+        notify=notify,
+        on_hangup=door.on_hangup,
+    )
+
+
 def _premises(
+    settings: Settings,
     reactor: Any,
-    metrics: Metrics,
-    records: CallRecords,
-    manager: Manager,
+    files: ThreadWorker,
+    notify: Notify,
     *,
     drain_secs: Callable[[], float],
     ready: Callable[[], bool],
@@ -119,24 +152,31 @@ def _premises(
     """What outlives the configuration, and how it ends."""
     from twisted.internet.error import ReactorNotRunning
 
+    from voxray import catalog_carriers
     from voxray.call.metronome import Metronome
     from voxray.call.registry import Registry
+    from voxray.cdr import CallRecords
     from voxray.drain import Drain
     from voxray.edition import Premises
     from voxray.household import Household
     from voxray.http import HttpClient
+    from voxray.metrics import Metrics
     from voxray.office import Office
-    from voxray.telephony import rest_client
+    from voxray.storing import stores
     from voxray.worker import ThreadWorker
 
     def stop() -> None:
         with suppress(ReactorNotRunning):  # it is stopping already
             reactor.stop()
 
-    office = Office(reactor, time.time, rest_client(reactor), metrics, records)
+    metrics = Metrics()
+    kept = stores(settings, metrics, reactor)
+    records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
+    client = catalog_carriers.rest_client(reactor)
+    office = Office(reactor, time.time, client, metrics, records, kept.shared)
     registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
-    registry.watch(office.dialer)
-    drain = Drain(reactor, Household(registry, office, reactor, metrics, manager, stop), drain_secs)
+    office.watch(registry)
+    drain = Drain(reactor, Household(registry, office, reactor, metrics, notify, stop), drain_secs)
     premises = Premises(
         reactor=reactor,
         wall_clock=time.time,
@@ -148,6 +188,7 @@ def _premises(
         office=office,
         registry=registry,
         door=drain,
+        stores=kept,
         ready=ready,
     )
     return premises, drain

@@ -12,25 +12,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from treq.client import HTTPClient
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.internet.defer import Deferred
 
 from voxray import catalog_carriers
 from voxray.call.exchange import Exchange
+from voxray.call.expected import Expected
 from voxray.call.registry import Registry
+from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl
 from voxray.metrics import Metrics
 from voxray.office import Office
 from voxray.settings import Settings
 from voxray.warming import Warming
 from voxray.web.calls import Calls
+from voxray.web.dialing import Dialer
 from voxray.web.hooks import Admission, Hooks
 from voxray.web.keys import Keys
 from voxray.web.media import MediaResource
 from voxray.web.reception import Door, Reception
-from voxray.web.trust import Doorkeeper, Trunk, rules_of
-
-AUTO = "auto"
+from voxray.web.rules import AUTO, in_service, rules_of
+from voxray.web.trust import Doorkeeper, Trunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,11 @@ class Lines:
         return "" if configured == AUTO else configured
 
 
-def rest_client(reactor: Any) -> Any:
-    """Asks the carriers' APIs."""
-    pool: Any = HTTPConnectionPool(reactor)
-    client: Any = HTTPClient(Agent(reactor, connectTimeout=3, pool=pool))
-    return client
-
-
-def lines(settings: Settings, client: Any, reactor: Any) -> Lines:
-    """The carriers of the settings; none without `runner_transport`."""
+def lines(settings: Settings, reactor: Any, client: Any = None) -> Lines:
+    """The carriers of the settings; none without `runner_transport`. `client` asks their APIs."""
     if not settings.calls.carrier:
         return Lines(settings)
+    client = catalog_carriers.rest_client(reactor) if client is None else client
     carriers = {name: catalog_carriers.build_carrier(name) for name in catalog_carriers.CARRIERS}
     controls = {
         name: control
@@ -85,17 +80,14 @@ def _trunks(
 ) -> dict[str, Trunk]:
     """The carriers in service."""
     made = {name: _trunk(settings, carrier, name) for name, carrier in carriers.items()}
-    mode, configured = settings.calls.telephony_auth, settings.calls.carrier
-    enforced = mode in ("signature", "both") or any(trunk.rules.signature for trunk in made.values())
-    in_service: dict[str, Trunk] = {}
-    for name, trunk in made.items():
-        if trunk.rules.signature and trunk.authenticity is None:
-            continue  # nothing could be checked
-        takes = name == configured or (configured == AUTO and (trunk.rules.enforced or not enforced))
-        dials = name in controls and Ability.DIAL in controls[name].abilities
-        if takes or dials:
-            in_service[name] = replace(trunk, inbound=takes)
-    return in_service
+    inbound = in_service(
+        settings.calls.telephony_auth,
+        settings.calls.carrier,
+        {name: trunk.rules for name, trunk in made.items()},
+        secrets={name for name, trunk in made.items() if trunk.authenticity is not None},
+        dialling={name for name, control in controls.items() if Ability.DIAL in control.abilities},
+    )
+    return {name: replace(made[name], inbound=takes) for name, takes in inbound.items()}
 
 
 def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, name: str) -> Trunk:
@@ -131,29 +123,25 @@ def front(made: Lines, exchange: Exchange, office: Office, registry: Registry, d
     settings, clock = exchange.settings, exchange.clock.seconds
     proxy_host, longest_secs = settings.server.proxy_host, settings.agent.max_call_secs
 
-    def room() -> bool:
-        """What rings will be a call."""
-        return len(registry) + len(office.dials.dialing) < settings.calls.max_calls
+    peers = office.peers
 
-    doorkeeper = Doorkeeper(
-        made.trunks,
-        made.default,
-        tokens=office.tokens,
-        expectations=office.expectations,
-        live=registry.live,
-        clock=clock,
-        wall_clock=time.time,
-        recognise=catalog_carriers.carrier_of_webhook,
-        dialed=office.dials.expected,
-    )
+    def room() -> bool:
+        """What rings will be a call, and so will what was told to open its stream a moment ago."""
+        own = len(registry) + office.expectations.coming(clock()) + len(office.dials.dialing)
+        return own < settings.calls.max_calls if peers is None else peers.room(own)
+
+    doorkeeper = _doorkeeper(made, office, registry, clock)
     admission = _admission(exchange, office, room, door)
-    hooks = Hooks(doorkeeper, proxy_host, admission, settings.calls.carrier, clock)
+    hooks = Hooks(doorkeeper, proxy_host, admission, settings.calls.carrier, clock, peers)
     reception = Reception(
         doorkeeper,
         made.trunks,
         proxy_host,
         registry.open,
         admission.refused,
+        _turning_away(office.dialer),
+        peers,
+        exchange.metrics.calls_refused.labels("max_calls").inc,
         door,
         exchange.metrics.calls_refused.labels("draining").inc,
     )
@@ -179,6 +167,20 @@ def front(made: Lines, exchange: Exchange, office: Office, registry: Registry, d
     )
 
 
+def _doorkeeper(made: Lines, office: Office, registry: Registry, clock: Callable[[], float]) -> Doorkeeper:
+    return Doorkeeper(
+        made.trunks,
+        made.default,
+        tokens=office.tokens,
+        expectations=office.expectations,
+        live=registry.live,
+        clock=clock,
+        wall_clock=time.time,
+        recognise=catalog_carriers.carrier_of_webhook,
+        dialed=office.dials.expected if office.peers is None else office.peers.dialed,
+    )
+
+
 def _admission(exchange: Exchange, office: Office, room: Callable[[], bool], door: Door) -> Admission:
     warming = Warming(exchange.providers.all, exchange.clock)
 
@@ -194,6 +196,15 @@ def _admission(exchange: Exchange, office: Office, room: Callable[[], bool], doo
         told=office.dialer.told,
         handed_over=office.handovers.take,
     )
+
+
+def _turning_away(dialer: Dialer) -> Callable[[Expected], None]:
+    def turned_away(expected: Expected) -> None:
+        info = CallInfo(expected.call_id, call_sid=expected.call_sid, carrier=expected.carrier)
+        leaving = Deferred.fromCoroutine(dialer.turned_away(info))
+        leaving.addErrback(lambda failure: Dialer.log.failure("turning a call away failed", failure))
+
+    return turned_away
 
 
 def _refusals(metrics: Metrics) -> Callable[[str, str], None]:

@@ -17,6 +17,8 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
+from voxray.audio.formats import OPUS_HZ
+
 try:
     import opuslib
     import opuslib.api.ctl as ctl
@@ -36,7 +38,7 @@ try:
 except Exception:  # noqa: BLE001 - without the library opuslib raises just that
     _parse = None
 
-RATE_HZ = 16_000
+RATE_HZ = OPUS_HZ
 DELAY_MS = 6.5
 """How much later what was encoded comes out of a decoder."""
 BITRATE = 32_000

@@ -147,10 +147,9 @@ class Call:
 
     def say_goodbye(self, reason: str) -> None:
         """Ends the call politely: the goodbye phrase, then the hang-up. Not while it is handed over."""
-        if self._ending.transferring:
-            return
-        self._because(reason_of(reason, EndReason.AGENT))
-        self._dialogue.say(self._exchange.settings.agent.goodbye, EndCall(reason))
+        if not self._ending.transferring:
+            self._because(reason_of(reason, EndReason.AGENT))
+            self._dialogue.say(self._exchange.settings.agent.goodbye, EndCall(reason))
 
     def finish(self, reason: str) -> None:
         """Ends the call once what is being said was heard."""
@@ -200,6 +199,9 @@ class Call:
         self._dialogue.stop()
 
     def go_on(self) -> None:
+        if self._reason:  # somebody ended the call while the carrier was asked
+            self._life.finish()
+            return
         self._dialogue.stay(self._exchange.settings.agent.transfer_apology)
 
     def clean_up(self) -> None:

@@ -85,7 +85,8 @@ class Dials:
 
     def answered(self, dial_id: str, call_sid: str) -> None:
         """Its stream is here."""
-        if (dial := self._dials.get(dial_id)) is not None:
+        dial = self._dials.get(dial_id)
+        if dial is not None and dial.state is DialState.DIALING:
             self._dials[dial_id] = replace(dial, state=DialState.UP, call_sid=call_sid)
 
     def ended(self, dial_id: str, reason: str) -> None:
@@ -102,10 +103,10 @@ class Dials:
         return failed
 
     def _prune(self, now: float) -> None:
-        """Old ones go, and the oldest of too many; never one that rings."""
+        """Old ones go, and the oldest of too many; never one that rings or is up."""
         for dial_id, dial in tuple(self._dials.items()):
             old = now - dial.began > KEPT_SECS or len(self._dials) > MAX_KEPT
             if not old:
                 break
-            if dial.state is not DialState.DIALING:
+            if dial.state not in (DialState.DIALING, DialState.UP):
                 del self._dials[dial_id]

@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 from twisted.internet.interfaces import IReactorTime
 
 from voxray.audio.codec import OddByteCarry, codec_for
+from voxray.audio.formats import HEARING_HZ, heard_as
 from voxray.audio.resample import Resampler
 from voxray.frames import MediaFormat, Utterance
 from voxray.interfaces import VoiceActivity
 from voxray.settings import TurnSettings
 from voxray.turns.bargein import BargeInDetector, Decision
 from voxray.turns.endpointing import Endpointer, TurnEnded, TurnEvent, TurnPaused, TurnPiece
-
-HEARING_HZ = 8000
-"""What windows are judged at, whatever the wire's rate: the detectors' thresholds and the weights of
-`turns.bargein` were fitted on telephone audio. Resampling makes windows 2 ms late."""
 
 _SLACK_MS = 1000.0
 """Kept beyond the pre-speech padding: the detector's answers come a little after the audio."""
@@ -188,7 +185,7 @@ class Ear:
 def _samples_of(wire: MediaFormat) -> Callable[[bytes], NDArray[np.float32]]:
     """Windows of the wire's bytes, in order -> samples at `HEARING_HZ`. ValueError: no such codec."""
     codec = codec_for(wire)
-    if wire.rate_hz == HEARING_HZ:
+    if not heard_as(wire).resamples:
         return codec.to_float
     resampler = Resampler(wire.rate_hz, HEARING_HZ)
     return lambda window: resampler.feed(codec.decode(window)).astype(np.float32) * np.float32(1 / 32_768)

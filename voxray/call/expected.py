@@ -7,16 +7,15 @@ configuration a stranger may announce calls by the thousand.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 MAX_EXPECTED = 2_000
 MAX_OVER = 20_000
+COMING_SECS = 5.0
+"""A carrier that was told where to open the stream does so within a second or two, or never."""
 OVER_SECS = 3_600.0
 """A webhook of a call that ended so lately is a replay, and opens no stream."""
-
-ON_ITS_WAY_SECS = 10.0
-"""Carriers open the stream within a second or two of the webhook's answer; after so long none will come."""
 
 Key = tuple[str, str]
 """Carrier and the carrier's id of the call: two carriers may use one id."""
@@ -50,6 +49,9 @@ class Welcome:
     carrier: str
     expected: Expected | None = None
     replaces: bool = False
+    nonce: str = field(default="", repr=False)  # of the token that was spent for it
+    nonce_secs: float = 0.0  # how long that token would have been good
+    lease: str = ""  # of its place among all instances' calls
 
 
 class Expectations:
@@ -80,13 +82,18 @@ class Expectations:
         return any(expected.call_id == call_id for expected, _ in self._expected.values())
 
     def on_their_way(self, now: float) -> int:
-        """Calls announced so lately that their stream is about to come."""
-        count = 0
-        for _, at in reversed(self._expected.values()):
-            if now - at > ON_ITS_WAY_SECS:
-                break
-            count += 1
-        return count
+        """Calls whose webhook was answered a moment ago: their streams are about to come."""
+        return sum(1 for _ in self._lately(now))
+
+    def coming(self, now: float) -> int:
+        """Of those the incoming ones with a signed webhook: each will take a place."""
+        return sum(expected.verified and not expected.outbound for expected in self._lately(now))
+
+    def _lately(self, now: float) -> Iterator[Expected]:
+        for expected, at in reversed(self._expected.values()):
+            if now - at > COMING_SECS:
+                return
+            yield expected
 
     def began(self, carrier: str, call_sid: str) -> None:
         """Its stream is here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from voxray.audio.codec import OddByteCarry, codec_for
+from voxray.audio.formats import Conversion
 from voxray.audio.resample import Resampler
 from voxray.frames import MediaFormat, Speech
 
@@ -46,8 +47,8 @@ class Voicing:
     def _choose(self, source: MediaFormat) -> None:
         self._source = source
         self._carry = OddByteCarry()
-        same_rate = source.rate_hz == self._wire.rate_hz
-        self._resampler = None if same_rate else Resampler(source.rate_hz, self._wire.rate_hz)
+        resamples = Conversion(source, self._wire).resamples
+        self._resampler = Resampler(source.rate_hz, self._wire.rate_hz) if resamples else None
 
 
 def voiced(pieces: Iterable[Speech], wire: MediaFormat) -> bytes:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from voxray.carriers.rest import Answer, Rest
 from voxray.errors import CarrierError
 from voxray.interfaces import Ability, Dialed, DialOrder
+from voxray.probing import Probed
 
 _NUMBER = re.compile(r"\+?[0-9]{3,15}", re.ASCII)  # E.164, or as a country dials it
 _SIP = re.compile(
@@ -24,7 +25,7 @@ _KEYS = re.compile(r"[0-9A-D*#wW]{1,64}", re.ASCII)  # w waits half a second, W 
 
 
 class Control:
-    """`interfaces.CallControl` of a carrier that can do nothing; each overrides what its own can.
+    """`probing.Account` of a carrier that can do nothing; each overrides what its own can.
 
     What is refused here is refused before anything was sent, and always as CarrierError.
     """
@@ -49,8 +50,11 @@ class Control:
     async def cancel(self, reference: str) -> None:
         raise self._refusal("it has no request for giving up a call")
 
+    async def probe(self) -> Probed:
+        raise self._refusal("its credentials cannot be tried")
+
     def _refusal(self, why: str) -> CarrierError:
-        return CarrierError(self._rest.carrier, f"{why}: nothing was sent")
+        return CarrierError(self._rest.carrier, f"{why}: nothing was sent", sent=False)
 
     def _segment(self, call_id: str, shape: re.Pattern[str]) -> str:
         """A call's id as one segment of a path."""

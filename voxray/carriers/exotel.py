@@ -26,6 +26,7 @@ from voxray.carriers.rest import HttpClient, Rest
 from voxray.carriers.signing import raw, unpacked
 from voxray.frames import IncomingCall
 from voxray.interfaces import Ability, Dialed, DialOrder, Proof, SignedRequest
+from voxray.probing import Probed
 
 API_URL = "https://api.in.exotel.com"  # Mumbai; Singapore's is api.exotel.com
 NOTE = "Configure the WebSocket URL above in your Exotel App Bazaar Voicebot Applet"
@@ -119,9 +120,7 @@ class ExotelControl(Control):
         base_url: str = API_URL,
     ) -> None:
         super().__init__(Rest("exotel", client, reactor, auth=(api_key, api_token)))
-        self._dial_url = (
-            f"{base_url.rstrip('/')}/v1/Accounts/{quote(account_sid, safe='')}/Calls/connect.json"
-        )
+        self._calls_url = f"{base_url.rstrip('/')}/v1/Accounts/{quote(account_sid, safe='')}/Calls"
         dials = {Ability.DIAL} if account_sid and api_key and api_token else set()
         self.abilities = frozenset({Ability.CLOSING_TRANSFERS, *dials})
 
@@ -143,7 +142,14 @@ class ExotelControl(Control):
             "StatusCallback": order.status_url,
             "StatusCallbackContentType": "application/json",
         }
-        answer = await self._rest.order("dial", "POST", self._dial_url, data=form)
+        answer = await self._rest.order("dial", "POST", f"{self._calls_url}/connect.json", data=form)
         call = answer.fields().get("Call")
         sid = self._id_in(answer, call.get("Sid") if isinstance(call, dict) else None, _CALL_SID)
-        return Dialed(sid, sid)
+        return Dialed("", sid)  # no documented call gives it up
+
+    async def probe(self) -> Probed:
+        """The list of calls, one long; who called whom is not looked at."""
+        if Ability.DIAL not in self.abilities:
+            raise self._refusal("without an account, a key and its token there is nothing to try")
+        await self._rest.order("calls", "GET", f"{self._calls_url}.json?PageSize=1")
+        return Probed("the account is known")

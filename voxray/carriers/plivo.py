@@ -17,6 +17,7 @@ from voxray.carriers.control import Control, whole_secs
 from voxray.carriers.rest import HttpClient, Rest, not_found
 from voxray.frames import IncomingCall
 from voxray.interfaces import Ability, Dialed, DialOrder
+from voxray.probing import Probed
 
 API_URL = "https://api.plivo.com"
 AUDIO = "audio/x-mulaw;rate=8000"
@@ -140,6 +141,10 @@ class PlivoControl(Control):
     async def cancel(self, reference: str) -> None:
         url = f"{self._root}/Request/{self._segment(reference, _UUID)}/"
         await self._rest.order("cancel", "DELETE", url, over=not_found)
+
+    async def probe(self) -> Probed:
+        await self._rest.order("account", "GET", f"{self._root}/")
+        return Probed("the account is known")
 
     def _call_url(self, call_sid: str) -> str:
         return f"{self._root}/Call/{self._segment(call_sid, _UUID)}/"

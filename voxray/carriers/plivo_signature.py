@@ -114,13 +114,18 @@ class PlivoAuthenticity:
     def __init__(self, auth_tokens: Sequence[str]) -> None:
         """The account's auth token, during a rotation both. A subaccount's calls are signed by both."""
         self._auth_tokens = tuple(token for token in auth_tokens if token)
+        self._seen_v3 = False  # genuine: then V2, which covers no parameter, will not do any more
 
     def webhook(self, request: SignedRequest, now: float) -> Proof:
         headers = request.headers
-        if not _listed(headers, "v3") and not _listed(headers, "v2"):
+        has_v3 = bool(_listed(headers, "v3"))
+        if not has_v3 and not _listed(headers, "v2"):
             return Proof.UNSIGNED
+        if self._seen_v3 and not has_v3:
+            return Proof.FORGED
         pairs = form(request.body)
         good = pairs is not None and verify(self._auth_tokens, request.method, request.url, pairs, headers)
+        self._seen_v3 |= good and has_v3
         return Proof.GENUINE if good else Proof.FORGED
 
     def upgrade(self, request: SignedRequest, now: float) -> Proof:

@@ -20,6 +20,7 @@ from voxray.carriers.rest import Answer, HttpClient, Rest
 from voxray.errors import CarrierError
 from voxray.frames import IncomingCall
 from voxray.interfaces import Ability, Dialed, DialOrder
+from voxray.probing import Probed
 
 API_URL = "https://api.telnyx.com"
 KEY_MS = 250
@@ -88,6 +89,7 @@ class TelnyxControl(Control):
         super().__init__(Rest("telnyx", client, reactor, headers={"Authorization": f"Bearer {api_key}"}))
         root = f"{base_url.rstrip('/')}/v2"
         self._calls_url = f"{root}/calls"
+        self._balance_url = f"{root}/balance"
         self._dial_url = f"{root}/texml/Accounts/{quote(account_sid, safe='')}/Calls"
         self._application_sid = application_sid if account_sid else ""
         can = {Ability.HANG_UP, Ability.TRANSFER, Ability.PRESS_KEYS}
@@ -144,6 +146,13 @@ class TelnyxControl(Control):
     async def cancel(self, reference: str) -> None:
         await self.hang_up(reference)
 
+    async def probe(self) -> Probed:
+        """The balance: what Telnyx's own pages tell a key by."""
+        answer = await self._rest.order("balance", "GET", self._balance_url)
+        found = answer.fields().get("data")
+        credit = found.get("available_credit") if isinstance(found, dict) else None
+        return Probed("the key is known", "no credit is left" if _spent(credit) else "")
+
     def _action_url(self, call_sid: str, action: str) -> str:
         return f"{self._calls_url}/{self._segment(call_sid, _CALL_ID)}/actions/{action}"
 
@@ -156,6 +165,13 @@ class TelnyxControl(Control):
         if found is None and isinstance(fields.get("status"), str):
             return ""
         return self._id_in(answer, found, _CALL_ID)
+
+
+def _spent(credit: object) -> bool:
+    try:
+        return float(credit) <= 0 if isinstance(credit, str) else False
+    except ValueError:
+        return False
 
 
 def _already_ended(answer: Answer) -> bool:

@@ -68,6 +68,8 @@ class TelnyxAuthenticity:
         self._keys = [public_key(text) for text in public_keys]
 
     def webhook(self, request: SignedRequest, now: float) -> Proof:
+        if request.method.upper() != "POST":  # its parameters are in the URL, which nothing signs
+            return Proof.UNSIGNED
         timestamp = request.headers.get("telnyx-timestamp", "")
         sent = request.headers.get("telnyx-signature-ed25519", "")
         if not timestamp or not sent:

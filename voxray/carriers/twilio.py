@@ -14,8 +14,10 @@ from twisted.internet.interfaces import IReactorTime
 from voxray.carriers import twiml, xml
 from voxray.carriers.control import Control, whole_secs
 from voxray.carriers.rest import HttpClient, Rest, not_found
+from voxray.errors import CarrierError
 from voxray.frames import IncomingCall
 from voxray.interfaces import Ability, Dialed, DialOrder
+from voxray.probing import Probed
 
 API_URL = "https://api.twilio.com"
 _CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}", re.ASCII)
@@ -62,7 +64,8 @@ class TwilioControl(Control):
         base_url: str = API_URL,
     ) -> None:
         super().__init__(Rest("twilio", client, reactor, auth=(account_sid, auth_token)))
-        self._calls_url = f"{base_url.rstrip('/')}/2010-04-01/Accounts/{quote(account_sid, safe='')}/Calls"
+        self._account_url = f"{base_url.rstrip('/')}/2010-04-01/Accounts/{quote(account_sid, safe='')}"
+        self._calls_url = f"{self._account_url}/Calls"
 
     async def hang_up(self, call_sid: str) -> None:
         await self._rest.order(
@@ -94,6 +97,15 @@ class TwilioControl(Control):
     async def cancel(self, reference: str) -> None:
         """`completed` also ends a call that still rings, where `canceled` would miss one just answered."""
         await self.hang_up(reference)
+
+    async def probe(self) -> Probed:
+        """The account; its answer holds the token too, so nothing of it is passed on but two words."""
+        answer = await self._rest.order("account", "GET", f"{self._account_url}.json")
+        fields = answer.fields()
+        if fields.get("status") in ("suspended", "closed"):
+            raise CarrierError("twilio", f"the account is {fields['status']}", status=answer.status)
+        trial = "a trial account: a message of Twilio's comes first, and it calls verified numbers only"
+        return Probed("the account is known", trial if fields.get("type") == "Trial" else "")
 
     def _call_url(self, call_sid: str) -> str:
         return f"{self._calls_url}/{self._segment(call_sid, _CALL_SID)}.json"

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from voxray.config.assemble import assemble
 from voxray.config.checks import check
+from voxray.config.credentials import DIRECTORY_ENV
 from voxray.config.read import choose_path, read_document
 from voxray.config.values import Reader
 from voxray.errors import ConfigError
@@ -31,6 +32,8 @@ class Loaded:
     warnings: tuple[str, ...]
     origins: Mapping[str, str]
     """key -> "file", the variable or the option that set it; absent: the default."""
+    given: Mapping[str, object]
+    """key -> its value, of those that were set, before rules that join several keys."""
 
 
 def installed(package: str) -> bool:
@@ -56,7 +59,13 @@ def load(
     cwd = cwd or os.getcwd()
     chosen = choose_path(path, environ, cwd)
     document = read_document(chosen, mistakes.append)
-    reader = Reader(chosen, os.path.dirname(chosen), cwd, mistakes=mistakes)
+    reader = Reader(
+        chosen,
+        os.path.dirname(chosen),
+        cwd,
+        credentials=environ.get(DIRECTORY_ENV, ""),
+        mistakes=mistakes,
+    )
     return _finish(reader, document, environ, overrides or {}, strict, installed)
 
 
@@ -69,7 +78,7 @@ def from_document(
     installed: Callable[[str], bool] = installed,
 ) -> Loaded:
     """The same from an object already parsed, such as a test's. Raises ConfigError."""
-    reader = Reader("the configuration", directory, directory)
+    reader = Reader("the configuration", directory, directory, credentials=environ.get(DIRECTORY_ENV, ""))
     return _finish(reader, document, environ, {}, strict, installed)
 
 
@@ -89,7 +98,8 @@ def _finish(
         raise ConfigError(f"--strict: {'; '.join(reader.mistakes)}")
     settings = assemble(reader, installed)
     warnings = (*reader.mistakes, *check(settings, reader))
-    return Loaded(settings, warnings, MappingProxyType(dict(reader.origins)))
+    origins, given = MappingProxyType(dict(reader.origins)), MappingProxyType(dict(reader.values))
+    return Loaded(settings, warnings, origins, given)
 
 
 OPTION_OF = MappingProxyType({"runner_transport": "transport", "proxy_host": "proxy"})

@@ -120,6 +120,15 @@ HANG_UP_KEYS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# And with which it places a call.
+DIAL_KEYS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **HANG_UP_KEYS,
+        "telnyx": ("telnyx_api_key", "telnyx_account_sid", "telnyx_application_sid"),
+        "exotel": ("exotel_account_sid", "exotel_api_key", "exotel_api_token"),
+    }
+)
+
 # name in `api_keys` -> environment variables, the first one set wins
 KEY_ENV: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -19,10 +19,10 @@ from voxray.frames import CallInfo, Message, ReplyEvent, TextDelta
 from voxray.http import HttpClient
 from voxray.httpstream import HttpStream
 from voxray.providers.chat_delta import ReplyReader
+from voxray.providers.offers import CHAT_MODELS, OTHER_CHAT_MODEL
 from voxray.providers.openai_api import Host, media_type
 from voxray.providers.tools import Orders, offered, orders
 
-DEFAULT_MODELS = {"openai": "gpt-4.1-mini", "groq": "openai/gpt-oss-120b"}
 MAX_REPLY_TOKENS = 1024  # also what a model that reasons may spend on reasoning
 MAX_REPLY_CHARS = 8_000  # about ten minutes of speech: a model that goes on has lost the thread
 
@@ -91,7 +91,7 @@ class OpenAIChat:
     ) -> None:
         """`transfers` are the names a caller may be connected to."""
         self.name = host.name
-        self.model = model or DEFAULT_MODELS.get(host.name, "default")
+        self.model = model or CHAT_MODELS.get(host.name, OTHER_CHAT_MODEL)
         self._http = http
         self._host = host
         self._dialect = DIALECTS.get(host.name, Dialect())

@@ -19,6 +19,7 @@ from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import CallInfo, Transcript, Utterance
 from voxray.interfaces import Worker
 from voxray.providers.moonshine import RATE_HZ, Moonshine, SpeechGate
+from voxray.providers.offers import MOONSHINE_MODEL
 
 LEAST_MS = 120.0  # shorter is no word
 _LANGUAGE = "en"
@@ -64,7 +65,7 @@ class MoonshineTranscriber:
     """Implements `interfaces.Transcriber`. As many models are loaded as the worker has busy threads."""
 
     name = "local"
-    model = "moonshine-tiny-en"
+    model = MOONSHINE_MODEL
 
     log = Logger()
 

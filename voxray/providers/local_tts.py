@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,8 @@ from voxray.frames import CallInfo, Encoding, MediaFormat, Speech
 from voxray.interfaces import Worker
 from voxray.providers.espeak import Espeak
 from voxray.providers.flite import VOICES, Flite, Spoken
+from voxray.providers.offers import LOCAL_VOICE
 
-DEFAULT_VOICE: Final = "rms"
 BLOCK_MS = 200
 LEAD_MS = 20  # silence left in front
 TAIL_MS = 120  # silence left behind: the pause between two sentences
@@ -58,7 +57,7 @@ class LocalSpeech:
 
     def __init__(self, worker: Worker, voice: str = "") -> None:
         self._worker = worker
-        self.model = voice or DEFAULT_VOICE
+        self.model = voice or LOCAL_VOICE
         self._flite: Flite | None = None
         self._espeak: Espeak | None = None
 

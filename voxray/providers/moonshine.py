@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ErrorKind, ProviderError
+from voxray.providers.offers import MOONSHINE_HZ
 from voxray.turns.silero import WINDOW, SileroModel
 
 PACKAGE = "moonshine-voice"
 VERSION = "0.0.73"  # the last release we know that carries its model; later ones download it
 REMEDY = f"pip install {PACKAGE}=={VERSION}"
-RATE_HZ = 16_000
+RATE_HZ = MOONSHINE_HZ
 
 _API_VERSION = 20_000  # MOONSHINE_HEADER_VERSION
 _TINY = 0  # ModelArch.TINY

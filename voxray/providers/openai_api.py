@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import orjson
+
 from voxray.errors import ErrorKind, ProviderError
 from voxray.http import HttpClient, HttpRequest
 from voxray.httpstream import Deadlines
 from voxray.providers.openai_errors import explain
+from voxray.retries import NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,17 @@ class Host:
         """Opens a connection, so that the first turn does not pay for DNS, TCP and TLS. Never raises."""
         url = self.base_url.rstrip("/") + "/models"
         await http.warm_up(url, provider=self.name, headers=self._authorization())
+
+    async def models(self, http: HttpClient, deadlines: Deadlines) -> frozenset[str]:
+        """The names of all it has; also tells whether the key is good. Raises ProviderError."""
+        url = self.base_url.rstrip("/") + "/models"
+        asked = HttpRequest("GET", url, self.name, self._authorization(), deadlines=deadlines)
+        answer = await http.request(replace(asked, retries=NEVER, explain=explain))
+        try:
+            listed = orjson.loads(answer.body)["data"]
+            return frozenset(str(each["id"]) for each in listed)
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            raise self.bad_answer("no list of models: is base_urls right?") from None
 
     def bad_answer(self, detail: str) -> ProviderError:
         return ProviderError(self.name, ErrorKind.BAD_ANSWER, detail)

@@ -26,6 +26,7 @@ from voxray.frames import (
     Utterance,
 )
 from voxray.interfaces import Clock
+from voxray.providers.offers import SCRIPTED_MODEL, TONES
 
 T = TypeVar("T")
 SILENT_LEVEL = 0.003  # linear RMS; a quiet telephone line is below
@@ -40,7 +41,7 @@ class _Scripted:
     """Starts at once and holds nothing."""
 
     name = "scripted"
-    model = "scripted"
+    model = SCRIPTED_MODEL
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -127,7 +128,7 @@ class ToneSynthesizer(_Scripted):
     """A tone for every word: its pitch from the word's letters, its length from their number."""
 
     def __init__(
-        self, clock: Clock, *, rate_hz: int = 16_000, delay_secs: float = 0.1, speed: float = 0.0
+        self, clock: Clock, *, rate_hz: int = TONES.rate_hz, delay_secs: float = 0.1, speed: float = 0.0
     ) -> None:
         """`speed` times real time is how fast audio comes after the first block; 0: all at once."""
         super().__init__(clock)

@@ -16,9 +16,9 @@ from voxray.audio.codec import codec_for
 from voxray.audio.wav import wav_bytes
 from voxray.frames import CallInfo, Transcript, Utterance
 from voxray.http import HttpClient
+from voxray.providers.offers import OTHER_TRANSCRIPTION_MODEL, TRANSCRIPTION_MODELS
 from voxray.providers.openai_api import Host
 
-DEFAULT_MODELS = {"openai": "gpt-4o-transcribe", "groq": "whisper-large-v3-turbo"}
 SILENCE_MS = 200  # at both ends: Whisper loses a first or last word that touches the edge
 
 # What Whisper hears in silence. The long ones take over a second to say, so from a shorter utterance
@@ -38,7 +38,7 @@ class OpenAITranscriber:
         self, http: HttpClient, host: Host, *, model: str = "", language: str = "", prompt: str = ""
     ) -> None:
         self.name = host.name
-        self.model = model or DEFAULT_MODELS.get(host.name, "whisper-1")
+        self.model = model or TRANSCRIPTION_MODELS.get(host.name, OTHER_TRANSCRIPTION_MODEL)
         self._http = http
         self._host = host
         # Only Whisper's models tell how sure they are.

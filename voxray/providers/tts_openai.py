@@ -8,39 +8,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 
 import orjson
 
 from voxray.audio.codec import OddByteCarry, codec_for
 from voxray.audio.wav import BadWav, WavReader
 from voxray.errors import ProviderError
-from voxray.frames import CallInfo, Encoding, MediaFormat, Speech
+from voxray.frames import CallInfo, Speech
 from voxray.http import HttpClient
 from voxray.httpstream import HttpStream
+from voxray.providers.offers import PCM_24K, SPEECH
 from voxray.providers.openai_api import Host, media_type
 from voxray.providers.openai_errors import explain_event
 
-PCM_24K = MediaFormat(Encoding.L16, 24_000)
 _LEAST_MS = 20  # smaller pieces wait for company
 _COMPRESSED = (b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
 _MAX_JSON_BYTES = 16_384
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a host has, and in which form we ask for it."""
-
-    model: str
-    voice: str
-    response_format: str = "pcm"
-    max_chars: int = 4096
-
-
-OFFERS = {
-    "openai": Offer("gpt-4o-mini-tts", "alloy"),
-    "groq": Offer("canopylabs/orpheus-v1-english", "hannah", "wav", 200),
-}
 
 
 class AudioReader:
@@ -98,7 +81,7 @@ class OpenAISpeech:
     """A sentence in, its audio out as it is made."""
 
     def __init__(self, http: HttpClient, host: Host, *, model: str = "", voice: str = "") -> None:
-        offer = OFFERS.get(host.name, OFFERS["openai"])
+        offer = SPEECH.get(host.name, SPEECH["openai"])
         self.name = host.name
         self.model = model or offer.model
         self.voice = voice or offer.voice

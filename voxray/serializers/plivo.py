@@ -18,7 +18,8 @@ from typing import Any
 
 from voxray.audio.codec import OddByteCarry
 from voxray.errors import BadMessage
-from voxray.frames import ULAW_8K, Audio, Connected, Encoding, Frame, Ignored, MediaFormat, StreamStopped
+from voxray.frames import Audio, Connected, Encoding, Frame, Ignored, MediaFormat, StreamStopped
+from voxray.serializers import formats
 from voxray.serializers.common import (
     MEDIA_FORMAT,
     audio_of,
@@ -36,11 +37,7 @@ from voxray.serializers.common import (
 from voxray.serializers.strictjson import dumps, loads
 
 # The three that Plivo has.
-CONTENT_TYPES = {
-    ULAW_8K: "audio/x-mulaw",
-    MediaFormat(Encoding.L16, 8000): "audio/x-l16",
-    MediaFormat(Encoding.L16, 16000): "audio/x-l16",
-}
+CONTENT_TYPES = {wire: asked.partition(";")[0] for asked, wire in formats.PLIVO.items()}
 _FORMATS = {(content_type, wire.rate_hz): wire for wire, content_type in CONTENT_TYPES.items()}
 _EXTRA_HEADERS = ("extra_headers", "extraHeaders")
 _MAX_HEADERS_CHARS = 4096  # Plivo's own limit is 512 bytes

@@ -16,14 +16,12 @@ from __future__ import annotations
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from voxray.audio import opus
 from voxray.audio.codec import codec_for
 from voxray.errors import BadMessage
 from voxray.frames import (
-    ULAW_8K,
     Audio,
     Connected,
     Encoding,
@@ -33,6 +31,7 @@ from voxray.frames import (
     StreamStarted,
     StreamStopped,
 )
+from voxray.serializers import formats
 from voxray.serializers.common import (
     MEDIA_FORMAT,
     audio_of,
@@ -50,16 +49,8 @@ from voxray.serializers.common import (
 from voxray.serializers.reorder import Reorder
 from voxray.serializers.strictjson import dumps
 
-_OPUS_INSIDE = MediaFormat(Encoding.L16, opus.RATE_HZ)
-SEND_FORMATS: Mapping[str, MediaFormat] = MappingProxyType(
-    {
-        "PCMU": ULAW_8K,
-        "PCMA": MediaFormat(Encoding.ALAW, 8000),
-        "L16": MediaFormat(Encoding.L16, 16_000),
-        "OPUS": _OPUS_INSIDE,
-    }
-)
-"""What we say is in, by the codec that `carriers.telnyx` asks for: Opus is linear PCM until it leaves."""
+SEND_FORMATS = formats.TELNYX
+_OPUS_INSIDE = SEND_FORMATS["OPUS"]
 
 _LEAST_SEND_MS = 20  # "media chunks must be at least 20 ms"
 

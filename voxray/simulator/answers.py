@@ -15,7 +15,7 @@ from voxray.simulator.sound import supported
 from voxray.simulator.twiml import (
     BadAnswer,
     StreamAnswer,
-    check_size,
+    check_body,
     checked_url,
     connected_stream,
     parameters,
@@ -97,7 +97,7 @@ def _headers(written: str) -> dict[str, str]:
 # -- Exotel ------------------------------------------------------------------
 def parse_exotel(body: bytes) -> StreamAnswer:
     """`{"url": "wss://..."}`, at top level, in no envelope."""
-    check_size(body)
+    check_body(body)
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

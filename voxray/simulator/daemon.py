@@ -164,7 +164,7 @@ class Daemon:
                 kill.cancel()
         return self._over
 
-    def _last_lines(self) -> str:
+    def last_lines(self) -> str:
         """The end of its log, for people."""
         return "\n".join(f"  | {line[:300]}" for line in self._lines)
 
@@ -178,7 +178,7 @@ class Daemon:
             self.died.callback(self._failed(f"the daemon ended: {how}"))
 
     def _failed(self, what: str) -> DaemonFailed:
-        lines = self._last_lines()
+        lines = self.last_lines()
         return DaemonFailed(f"{what}\n{lines}" if lines else what)
 
     def _line(self, line: str) -> None:

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 MAX_DOCUMENT_BYTES = 65_536
 MAX_PARAMETER_CHARS = 500
+_PAGES = (b"<!doctype html", b"<html")
 
 
 class BadAnswer(Exception):
@@ -48,16 +49,19 @@ def parse_answer(body: bytes) -> StreamAnswer:
 
 def response(body: bytes) -> ElementTree.Element:
     """The `<Response>` that an XML answer is."""
-    check_size(body)
+    check_body(body)
     root = _parsed(body)
     if root.tag != "Response":
         raise BadAnswer(f"the answer's root is <{root.tag:.40}>, not <Response>")
     return root
 
 
-def check_size(body: bytes) -> None:
+def check_body(body: bytes) -> None:
+    """What no carrier's answer is: endless, or a page for people."""
     if len(body) > MAX_DOCUMENT_BYTES:
         raise BadAnswer(f"the answer has {len(body)} bytes; at most {MAX_DOCUMENT_BYTES} are read")
+    if body.lstrip()[:14].lower().startswith(_PAGES):
+        raise BadAnswer("the answer is a page of HTML: a tunnel or a proxy answered, not the agent")
 
 
 def _parsed(body: bytes) -> ElementTree.Element:

@@ -6,23 +6,26 @@ Klein installs the reactor when imported, so only makeService imports this.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Protocol
 
 from klein import Klein
+from twisted.internet.defer import Deferred
 
 from voxray.call.dials import Dial, Dials, DialState
 from voxray.frames import CallInfo
 from voxray.web.api import problems
 from voxray.web.channel import CALLS_PATH as PATH
-from voxray.web.dialing import CannotDial, Dialer
+from voxray.web.dialing import CannotDial, Dialer, Order
 from voxray.web.envelope import failure, success
 from voxray.web.keys import Keys
-from voxray.web.orders import MAX_REPLAYS, BadOrder, Replays, order_of
+from voxray.web.orders import BadOrder, order_of
 
 _RETRY_AFTER_SECS = b"5"
+_MAX_REPLAYS = 1_000
 
 
 class LiveCall(Protocol):
@@ -38,6 +41,9 @@ class LiveCall(Protocol):
 
 
 Handler = Callable[..., Any]
+Outcome = Dial | CannotDial
+Replays = OrderedDict[str, tuple[bytes, Deferred[Outcome]]]
+"""Idempotency-Key -> the order as it came, and what becomes of it; the oldest first."""
 
 
 def with_key(handler: Handler) -> Handler:
@@ -79,7 +85,7 @@ class Calls:
         self._live, self._dials, self._dialer = live, dials, dialer
         self._caller_id, self._longest_secs = caller_id, longest_secs
         self._draining, self._clock, self._wall_clock = draining, clock, wall_clock
-        self._replays: Replays = {} if replays is None else replays
+        self._replays: Replays = OrderedDict() if replays is None else replays
 
     def resource(self) -> Any:
         return self.app.resource()
@@ -103,23 +109,48 @@ class Calls:
             return failure(request, 503, "Service unavailable")
         key = (request.getHeader("Idempotency-Key") or "")[:200]
         if key and (before := self._replays.get(key)) is not None:
-            return self._again(request, before, body)
+            if before[0] != body:
+                return failure(request, 409, "This Idempotency-Key came with another order")
+            return await self._placed(request, before[1])
         try:
             order = order_of(body, self._caller_id, self._longest_secs)
         except BadOrder as bad:
             if not bad.details:
                 return failure(request, 400, "Invalid JSON body")
             return failure(request, 422, "Invalid order", bad.details)
-        self._remember(key, body, None)
+        placing = Deferred.fromCoroutine(self._outcome(order, key))
+        if key:
+            self._replays[key] = (body, placing)
+            if len(self._replays) > _MAX_REPLAYS:
+                self._replays.popitem(last=False)
+        return await self._placed(request, placing)
+
+    async def _outcome(self, order: Order, key: str) -> Outcome:
+        """Whether it was placed. Where it surely was not, the same key may try again."""
         try:
-            view = self._of_dial(await self._dialer.dial(order))
+            return await self._dialer.dial(order)
         except CannotDial as problem:
-            self._replays.pop(key, None)
-            if problem.status == 503:
+            if not problem.unsure:
+                self._replays.pop(key, None)
+            return problem
+
+    async def _placed(self, request: Any, placing: Deferred[Outcome]) -> bytes:
+        """The answer to an order, perhaps not the first to ask for it; whoever goes away leaves it be."""
+        waiting: Deferred[Outcome] = Deferred()
+
+        def settled(outcome: Outcome) -> Outcome:
+            waiting.callback(outcome)
+            return outcome
+
+        placing.addCallbacks(settled, waiting.errback)
+        outcome = await waiting
+        if isinstance(outcome, CannotDial):
+            if outcome.status == 503:
                 request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
-            return failure(request, problem.status, str(problem))
-        self._remember(key, body, view)
-        return self._created(request, view)
+            return failure(request, outcome.status, str(outcome))
+        view = self._of_dial(outcome)
+        request.setHeader(b"Location", f"{PATH}/{view['id']}".encode("ascii"))
+        return success(request, view, 201)
 
     @app.route(f"{PATH}/<call_id>", methods=["GET"])
     @with_key
@@ -146,25 +177,6 @@ class Calls:
         except CannotDial as problem:
             return failure(request, problem.status, str(problem))
         return success(request, {"id": call_id, "status": "ended"})
-
-    # -- idempotency -----------------------------------------------------------
-    def _remember(self, key: str, body: bytes, view: dict[str, object] | None) -> None:
-        if key:
-            self._replays[key] = (body, view)
-            if len(self._replays) > MAX_REPLAYS:
-                del self._replays[next(iter(self._replays))]
-
-    def _again(self, request: Any, before: tuple[bytes, dict[str, object] | None], body: bytes) -> bytes:
-        ordered, view = before
-        if ordered != body:
-            return failure(request, 409, "This Idempotency-Key came with another order")
-        if view is None:
-            return failure(request, 409, "The order is being placed")
-        return self._created(request, view)
-
-    def _created(self, request: Any, view: dict[str, object]) -> bytes:
-        request.setHeader(b"Location", f"{PATH}/{view['id']}".encode("ascii"))
-        return success(request, view, 201)
 
     # -- views -----------------------------------------------------------------
     def _call(self, call_id: str) -> LiveCall | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 _REFUSAL = (
     b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
 )
+
+
+def _utf8(path: bytes) -> bool:
+    """What Klein makes of the path is text."""
+    try:
+        unquote_to_bytes(path.partition(b"?")[0]).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CALLS_PATH = "/api/v1/calls"
 ROUTES = {
@@ -36,7 +48,14 @@ ROUTES = {
     "/ready": "ready",
     "/api/v1/ready": "ready",
     "/metrics": "metrics",
+    "/start": "start",
+    "/api/v1/start": "start",
+    "/webrtc/offer": "webrtc_offer",
+    "/api/v1/webrtc/offer": "webrtc_offer",
+    "/ws": "ws",
 }
+SESSION_PATHS = ("/sessions/", "/api/v1/sessions/")
+SESSION_ROUTES = frozenset({"start", "session_offer", "webrtc_offer", "ws"})
 
 
 def route_of(path: bytes) -> str:
@@ -46,6 +65,8 @@ def route_of(path: bytes) -> str:
         return "telephony_ws"
     if text == CALLS_PATH or text.startswith(f"{CALLS_PATH}/"):
         return "calls"
+    if text.startswith(SESSION_PATHS):
+        return "session_offer"
     return ROUTES.get(text, "other")
 
 
@@ -79,6 +100,7 @@ class Channel(HTTPChannel):
     maxHeaders = 100
 
     _deadline: Any = None
+    _heir: Any = None
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -110,10 +132,19 @@ class Channel(HTTPChannel):
             self._arm(self.site.deadlines.idle)
         super().requestDone(request)
 
-    def handed_over(self) -> None:
-        """The connection is a WebSocket's now; see `media.MediaResource`."""
+    def handed_over(self, heir: Any = None) -> None:
+        """The connection is a WebSocket's now; see `media.MediaResource`. `heir` is its protocol."""
         self._disarm()
         self.requests.clear()
+        self._heir = heir
+
+    def dataReceived(self, data: bytes) -> None:
+        """What came in one segment with the upgrade is the heir's; twisted.web would keep it."""
+        super().dataReceived(data)
+        if self._heir is not None and self._dataBuffer:
+            rest, self._dataBuffer = b"".join(self._dataBuffer), []
+            self._heir.transport.resumeProducing()
+            self._heir.dataReceived(rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._disarm()
@@ -135,6 +166,13 @@ class BoundedRequest(Request):
     _began: float | None = None
     route = "other"
     origin = forwarded.Origin()
+
+    def getHeader(self, key: Any) -> Any:
+        """A header's last value; bytes that are no text are Latin-1, where twisted.web would fail."""
+        if isinstance(key, bytes):
+            return super().getHeader(key)
+        values = self.requestHeaders.getRawHeaders(key.encode("ascii"))
+        return values[-1].decode("latin-1") if values else None
 
     # -- the channel calls -----------------------------------------------------
     def gotLength(self, length: int | None) -> None:
@@ -161,6 +199,8 @@ class BoundedRequest(Request):
         )
         if not path.startswith((b"/", b"*")):
             self._refuse(400, b"Bad Request", "Bad request")  # absolute-form: nobody proxies through us
+        elif not _utf8(path):
+            self._refuse(400, b"Bad Request", "Bad request")
         elif not hosts.acceptable(self.requestHeaders.getRawHeaders(b"host", [])):
             self._refuse(400, b"Bad Request", "Bad Host header")
         else:

@@ -6,22 +6,25 @@ by our own id. A call that is not answered in time is given up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from voxray.call.dials import Dial, Dials, DialState
+from voxray.call.expected import Expected
 from voxray.errors import CarrierError
 from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl, DialOrder
 from voxray.web.hosts import stream_url
 
+T = TypeVar("T")
+STOP_SECS = 2.0
 RING_SECS = 60.0
 GRACE_SECS = 30.0
 """After the ringing: the webhook and the stream of a call answered in the last moment."""
@@ -43,11 +46,11 @@ OUTCOMES: Mapping[str, str] = MappingProxyType(
 
 
 class CannotDial(Exception):
-    """Why not, for the client; `status` is HTTP's."""
+    """Why not, for the client; `status` is HTTP's. `unsure`: the carrier may have placed it all the same."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, unsure: bool = False) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.unsure = status, unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,14 @@ class Tokens(Protocol):
     def dial_token(self, dial_id: str, carrier: str, ring_secs: float) -> str: ...
 
 
+class Peers(Protocol):
+    """The part of `peers.Peers` used here: other instances may get the call's webhook and stream."""
+
+    def dial_begins(self, expected: Expected) -> None: ...
+
+    def rings_still(self, dial_id: str) -> Coroutine[Any, Any, bool]: ...
+
+
 class Dialer:
     """Places calls and gives them up."""
 
@@ -84,12 +95,13 @@ class Dialer:
         room: Callable[[], bool],
         longest_secs: float,
         over: Callable[[Dial], None] = lambda dial: None,
+        peers: Peers | None = None,
     ) -> None:
         """`over(dial)` is told of calls that will never have a stream; with its reason.
 
         `longest_secs` is what the carrier is told of a call whose order names no limit.
         """
-        self._dials, self._clock, self._over = dials, clock, over
+        self._dials, self._clock, self._over, self._peers = dials, clock, over, peers
         self._timers: dict[str, IDelayedCall] = {}
         self.asking = 0
         """What the carriers have not answered yet."""
@@ -110,7 +122,7 @@ class Dialer:
         self._room, self._longest_secs = room, longest_secs
 
     async def dial(self, order: Order) -> Dial:
-        """Places the call. Raises CannotDial."""
+        """Places the call. Raises CannotDial. Not to be cancelled: the phone must not ring unwatched."""
         carrier = order.carrier or self._default
         control = self._able(carrier)
         if not self._room():
@@ -119,27 +131,24 @@ class Dialer:
         dial = Dial(dial_id, carrier, order.to, order.from_number, order.body or {}, order.max_secs)
         self._dials.begin(dial, self._clock.seconds())
         self._timers[dial_id] = self._clock.callLater(RING_SECS + GRACE_SECS, self._not_answered, dial_id)
-        # A client that goes away cancels what it waits for, and the phone must not ring unwatched.
-        waiting: Deferred[Dial] = Deferred()
-        Deferred.fromCoroutine(self._place(dial, control)).chainDeferred(waiting)
-        return await waiting
+        return await self._place(dial, control)
 
     async def _place(self, dial: Dial, control: CallControl) -> Dial:
         dial_id = dial.dial_id
-        self.asking += 1
+        if self._peers is not None:
+            self._peers.dial_begins(dial.expected())
         try:
-            dialed = await control.dial(self._worded(dial))
+            dialed = await self._asked(control.dial(self._worded(dial)))
         except CarrierError as error:
-            self._failed(dial_id, "failed")
+            if self._failed(dial_id, "failed") is None and (up := self._dials.get(dial_id)) is not None:
+                return up  # its stream was faster than the answer, which was lost
             self.log.warn(
                 "call {call_id}: the carrier would not dial: {error}", call_id=dial_id, error=str(error)
             )
-            raise CannotDial(*_refusal(error)) from None
+            raise CannotDial(*_refusal(error), unsure=error.sent and error.status == 0) from None
         except BaseException:
             self._failed(dial_id, "failed")
             raise
-        finally:
-            self.asking -= 1
         placed = self._dials.placed(dial_id, dialed.reference, dialed.call_sid)
         self.log.info("call {call_id}: dialing by {carrier}", call_id=dial_id, carrier=dial.carrier)
         if placed.state is DialState.FAILED:  # given up, or told over, before the carrier's answer came
@@ -156,30 +165,35 @@ class Dialer:
         control = self._controls.get(dial.carrier)
         if control is None:  # its credentials are gone from the configuration
             raise CannotDial(503, "The carrier cannot be asked; the call may still ring")
-        self.asking += 1
         try:
-            await control.cancel(dial.reference)
+            await self._asked(control.cancel(dial.reference))
         except CarrierError as error:
             text = "call {call_id}: the carrier would not give up: {error}"
             self.log.warn(text, call_id=dial.dial_id, error=str(error))
             raise CannotDial(503, "The carrier did not take it; the call may still ring") from None
-        finally:
-            self.asking -= 1
 
     def give_up_all(self, reason: str, but: Callable[[str], bool]) -> None:
         """What rings is told to stop ringing, but those calls for whose id `but` says so."""
         for dial in self._dials.dialing:
-            if but(dial.dial_id):
-                continue
-            failed = self._failed(dial.dial_id, reason)
-            if failed is not None and failed.reference:
-                self._cancel(failed)
+            if not but(dial.dial_id):
+                self._unwatched(dial.dial_id, reason)
 
     def told(self, dial_id: str, form: Mapping[str, str]) -> None:
         """A carrier's status report. That a call is over whose stream was here is no news."""
         status = (form.get("CallStatus") or form.get("Status") or "").lower()
         if (reason := OUTCOMES.get(status)) is not None:
             self._failed(dial_id, reason)
+
+    async def turned_away(self, info: CallInfo) -> None:
+        """Its stream came and there was no room: whoever picked up must not be left on a silent line."""
+        self._failed(info.call_id, "failed")
+        control = self._controls.get(info.carrier)
+        if control is not None and Ability.HANG_UP in control.abilities:
+            try:
+                await self._asked(control.hang_up(info.call_sid))
+            except CarrierError as error:
+                text = "call {call_id}: the carrier would not hang up: {error}"
+                self.log.warn(text, call_id=info.call_id, error=str(error))
 
     # -- the registry ----------------------------------------------------------
     def began(self, info: CallInfo) -> None:
@@ -196,7 +210,14 @@ class Dialer:
         """Nothing to load."""
 
     async def stop(self) -> None:
-        """The daemon ends: nothing is watched any more."""
+        """The daemon ends: what rings is given up, at most so long."""
+        ringing = [self._failed(dial.dial_id, "shutdown") for dial in self._dials.dialing]
+        asking = [
+            Deferred.fromCoroutine(self._ask_carrier(dial)).addTimeout(STOP_SECS, self._clock)
+            for dial in ringing
+            if dial is not None and dial.reference
+        ]
+        await DeferredList(asking, consumeErrors=True)
         for dial_id in tuple(self._timers):
             self._stop_timer(dial_id)
 
@@ -222,14 +243,42 @@ class Dialer:
             ring_secs=RING_SECS,
         )
 
+    async def _asked(self, asking: Coroutine[Any, Any, T]) -> T:
+        self.asking += 1
+        try:
+            return await asking
+        finally:
+            self.asking -= 1
+
     def _not_answered(self, dial_id: str) -> None:
-        dial = self._failed(dial_id, "no_answer")
+        self._unwatched(dial_id, "no_answer")
+
+    def _unwatched(self, dial_id: str, reason: str) -> None:
+        """Nobody here waits for its stream any more."""
+        if self._peers is None:
+            self._rings_in_vain(dial_id, reason)
+        else:
+            ringing = self._asked(self._peers.rings_still(dial_id))
+            self._quietly(self._unless_elsewhere(dial_id, reason, ringing))
+
+    async def _unless_elsewhere(self, dial_id: str, reason: str, ringing: Coroutine[Any, Any, bool]) -> None:
+        """Its stream may be at another instance: then it is up, and not ours to end."""
+        if await ringing:
+            self._rings_in_vain(dial_id, reason)
+        elif (dial := self._dials.get(dial_id)) is not None:
+            self._dials.answered(dial_id, dial.call_sid)
+
+    def _rings_in_vain(self, dial_id: str, reason: str) -> None:
+        dial = self._failed(dial_id, reason)
         if dial is not None and dial.reference:
             self._cancel(dial)
 
     def _cancel(self, dial: Dial) -> None:
+        self._quietly(self._ask_carrier(dial))
+
+    def _quietly(self, doing: Coroutine[Any, Any, None]) -> None:
         """Nobody waits for the outcome."""
-        cancelling: Deferred[Any] = Deferred.fromCoroutine(self._ask_carrier(dial))
+        cancelling: Deferred[Any] = Deferred.fromCoroutine(doing)
         cancelling.addErrback(lambda failure: failure.trap(CannotDial))
         cancelling.addErrback(lambda failure: self.log.failure("giving up a call failed", failure))
 
@@ -248,6 +297,10 @@ class Dialer:
 
 def _refusal(error: CarrierError) -> tuple[int, str]:
     """What the carrier will not do is the client's to change; an API that is down is nobody's here."""
+    if not error.sent:
+        return 422, "to, from: not numbers that the carrier takes"
+    if error.status == 0:
+        return 503, "The carrier did not answer: the call may ring, and will find nobody"
     if 400 <= error.status < 500 and error.status not in (401, 403, 408, 429):
         return 422, f"The carrier refused the call (status {error.status})"
     return 503, "The carrier did not take the call"

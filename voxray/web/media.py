@@ -13,6 +13,8 @@ from twisted.internet.task import LoopingCall
 
 from voxray.interfaces import Guest
 from voxray.settings import MediaSettings
+from voxray.web.envelope import failure
+from voxray.web.hosts import is_media_path
 from voxray.web.mediasocket import END_REASONS, MediaProtocol, MediaRecorder
 from voxray.web.trust import Refused
 
@@ -56,6 +58,11 @@ class MediaFactory(WebSocketServerFactory):
         self._heart.clock = reactor
         self._max_sockets = max_sockets
         self._set_options()
+
+    @property
+    def deciding(self) -> int:
+        """Sockets of which other instances are asked whether they may be calls."""
+        return sum(socket.deciding for socket in self.sockets)
 
     def use(self, settings: MediaSettings) -> None:
         """Holds for sockets from now on."""
@@ -136,15 +143,27 @@ class MediaResource(WebSocketResource):
         self.close_all = factory.close_all
 
     def render(self, request: Any) -> Any:
+        if not is_media_path(request.uri.partition(b"?")[0].decode("latin-1")):
+            return failure(request, 404, "Not found")  # spelt with escapes: log and metrics would not know it
+        if (request.getHeader("upgrade") or "").lower() != "websocket":
+            return _no_upgrade(request)
         guest = self._admit(request)
         if isinstance(guest, Refused):
             return _refusal(request, guest)
         self._media_factory.expect(guest, request.origin.client)
-        channel = request.channel
+        channel, transport = request.channel, request.channel.transport
         result = super().render(request)  # type: ignore[no-untyped-call]  # Autobahn's
         if channel.transport is None:  # taken over; the channel will hear of nothing more
-            channel.handed_over()
+            taken = transport.protocol
+            channel.handed_over(getattr(taken, "wrappedProtocol", taken))
         return result
+
+
+def _no_upgrade(request: Any) -> bytes:
+    """Whoever it is: most often a proxy that drops the two headers, which has to show in its log."""
+    request.setResponseCode(426)
+    request.setHeader(b"Upgrade", b"websocket")
+    return b""
 
 
 def _refusal(request: Any, refused: Refused) -> bytes:

@@ -11,12 +11,9 @@ from voxray.web.dialing import Order
 
 FIELDS = ("to", "from", "carrier", "body", "max_call_secs")
 MAX_BODY_CHARS = 16_384
-MAX_REPLAYS = 1_000
 _NUMBER = re.compile(r"\+?[0-9]{3,15}|sips?:[A-Za-z0-9+.@:_-]{3,250}", re.ASCII)
 
 Details = list[dict[str, str]]
-Replays = dict[str, tuple[bytes, dict[str, object] | None]]
-"""Idempotency-Key -> the order as it came, and what became of it (None: nothing yet); the oldest first."""
 
 
 class BadOrder(Exception):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 DIAL = "dial:"
+ANY = "any:"  # a carrier that does not tell in its webhook which call it is about
 MAX_TOKEN_CHARS = 500  # Twilio's limit for a <Parameter>
 MAX_SPENT = 100_000
 

@@ -15,39 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from voxray.call.expected import Expectations, Expected, Welcome
 from voxray.frames import IncomingCall, StreamStarted
 from voxray.interfaces import AnswerDocuments, Authenticity, Proof, Serializer, SignedRequest
-from voxray.web.tokens import Claim, Fault, StreamTokens
+from voxray.web.hosts import loggable
+from voxray.web.rules import Rules
+from voxray.web.tokens import ANY, Claim, Fault, StreamTokens
 
 TOKEN_PARAMETER = "voxray_token"
 """The `<Parameter>` that repeats the path's token, for a proxy that swallows paths."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is insisted on. `either`: a genuine upgrade or a token will do (`auto`, where there are streams
-    without a webhook)."""
-
-    signature: bool = False
-    token: bool = False
-    either: bool = False
-
-    @property
-    def enforced(self) -> bool:
-        return self.signature or self.token
-
-
-def rules_of(mode: str, *, secret: bool, static_streams: bool) -> Rules:
-    """`telephony_auth` of a carrier whose secret we have or not.
-
-    `static_streams`: its streams may come to an address that no webhook ever gave out (Exotel's applet).
-    """
-    if mode == "auto":
-        return Rules(secret, secret, either=secret and static_streams)
-    return Rules(signature=mode in ("signature", "both"), token=mode in ("token", "both"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +107,7 @@ class Doorkeeper:
         empty while only the carrier knows it.
         """
         self._trunks, self._configured = trunks, configured
-        self._tokens, self._expectations, self._live = tokens, expectations, live
+        self._tokens, self._expectations, self.live = tokens, expectations, live
         self._clock, self._wall_clock = clock, wall_clock
         self._recognise, self._dialed = recognise, dialed
 
@@ -164,6 +143,13 @@ class Doorkeeper:
             return Refused("webhook_other_call")
         return Visitor(trunk, call, verified, form, dialed)
 
+    def awaits(self, visitor: Visitor) -> bool:
+        """The call has its place already: ours, or one whose webhook was answered and comes again."""
+        name, sid = visitor.trunk.name, visitor.call.call_sid
+        return visitor.dialed is not None or (
+            bool(sid) and self._expectations.get(name, sid, self._clock()) is not None
+        )
+
     def answered(self, visitor: Visitor) -> Expected | None:
         """The call whose stream the answer is about to ask for, from now on expected, with its token.
 
@@ -174,20 +160,31 @@ class Doorkeeper:
         name, sid = trunk.name, call.call_sid
         if visitor.dialed is not None and visitor.dialed.over:
             return None
-        had_one = self._live(name, sid) or self._expectations.is_over(name, sid, now)
+        had_one = self.live(name, sid) or self._expectations.is_over(name, sid, now)
         if trunk.rules.enforced and sid and had_one:
             return None
         known = self._expectations.get(name, sid, now) if sid else None
         if known is not None and known.verified >= visitor.verified:
             return known
         expected = visitor.dialed or Expected(uuid4().hex, name, sid, call.from_number, call.to_number)
-        token = self._tokens.mint(name, sid, self._wall_clock()) if trunk.rules.token and sid else ""
+        token = self._token_for(trunk, sid, ours=visitor.dialed is not None)
         expected = replace(
             expected, call_sid=sid, verified=visitor.verified or expected.outbound, token=token
         )
         if sid:
             self._expectations.add(expected, now)
         return expected
+
+    def _token_for(self, trunk: Trunk, sid: str, *, ours: bool) -> str:
+        """A token for the answer's stream. Calls of ours always have one: it tells whose stream it is.
+
+        Where a carrier may not say which call it asks for, the token is for any one stream.
+        """
+        if sid and (trunk.rules.token or ours):
+            return self._tokens.mint(trunk.name, sid, self._wall_clock())
+        if not sid and trunk.rules.either:
+            return self._tokens.mint(trunk.name, f"{ANY}{uuid4().hex}", self._wall_clock())
+        return ""
 
     # -- the upgrade -----------------------------------------------------------
     def ticket(self, request: SignedRequest, token: str) -> Ticket | Refused:
@@ -247,11 +244,26 @@ class Doorkeeper:
             if trunk.rules.token:
                 return Refused("token_other_call")
             return self._without_token(ticket, trunk, started)
-        if (fault := self._tokens.spend(claim, self._wall_clock())) is not None:
+        if self._no_more_ours(expected):
+            return Refused("call_over")
+        now = self._wall_clock()
+        if (fault := self._tokens.spend(claim, now)) is not None:
             return Refused(fault.value)
-        replaces = self._live(trunk.name, started.call_sid)
+        replaces = self.live(trunk.name, started.call_sid)
         self._expectations.began(trunk.name, started.call_sid)
-        return Welcome(trunk.name, expected, replaces)
+        return Welcome(trunk.name, expected, replaces, claim.nonce, claim.expires_at - now)
+
+    def dial_id(self, ticket: Ticket, trunk: Trunk, started: StreamStarted) -> str:
+        """Our id of the call that the stream says it is, where it was dialled."""
+        claim = ticket.claim or self._claim_in_start(trunk, started)
+        return claim.dial_id if isinstance(claim, Claim) else ""
+
+    def _no_more_ours(self, expected: Expected | None) -> bool:
+        """A call that we placed and have given up since."""
+        if expected is None or not expected.outbound:
+            return False
+        dialed = self._dialed(expected.call_id)
+        return dialed is None or dialed.over
 
     def _claim_in_start(self, trunk: Trunk, started: StreamStarted) -> Claim | Fault | None:
         token = started.parameters.get(TOKEN_PARAMETER, "")
@@ -267,6 +279,8 @@ class Doorkeeper:
             if dialed is None or dialed.carrier != carrier or dialed.call_sid not in ("", call_sid):
                 return None
             return replace(dialed, call_sid=call_sid, verified=True)
+        if claim.subject.startswith(ANY):
+            return Expected(uuid4().hex, carrier, call_sid, verified=trunk.rules.signature)
         if claim.subject != call_sid:
             return None
         known = self._expectations.get(carrier, call_sid, self._clock())
@@ -278,13 +292,15 @@ class Doorkeeper:
         rules, name, sid = trunk.rules, trunk.name, started.call_sid
         if rules.token and not (rules.either and ticket.genuine):
             return Refused("token_missing")
-        if self._live(name, sid):
+        if self.live(name, sid):
             return Refused("second_stream")
         expected = self._expectations.get(name, sid, self._clock())
         if rules.signature and not ticket.genuine and not (expected and expected.verified):
             return Refused("call_not_announced")
         if not trunk.inbound:
             return Refused("upgrade_unasked")
+        if self._no_more_ours(expected):
+            return Refused("call_over")
         self._expectations.began(name, sid)
         return Welcome(name, expected)
 
@@ -297,7 +313,8 @@ def _worded(trunk: Trunk, proof: Proof, request: SignedRequest) -> str:
         return (
             "its timestamp is over 300 s from this machine's clock: a replay, or one of the clocks is wrong"
         )
-    url = request.url.partition("?")[0]
+    parts = urlsplit(request.url)
+    url = f"{parts.scheme}://{parts.netloc}{loggable(parts.path)}"
     return (
         f"checked against {url}: proxy_host must be the host that the carrier dials, and the key that "
         "account's; telephony_auth: off lets everybody in"
