@@ -14,18 +14,9 @@ from voxray.call.expected import MAX_EXPECTED, OVER_SECS, Expectations, Expected
 from voxray.carriers.plivo import PlivoDocuments
 from voxray.frames import ULAW_8K, StreamStarted
 from voxray.interfaces import Proof, SignedRequest
+from voxray.web.rules import AUTO, Rules, in_service, rules_of
 from voxray.web.tokens import Claim, Fault, StreamTokens
-from voxray.web.trust import (
-    AUTO,
-    TOKEN_PARAMETER,
-    Refused,
-    Rules,
-    Ticket,
-    Trunk,
-    Visitor,
-    in_service,
-    rules_of,
-)
+from voxray.web.trust import TOKEN_PARAMETER, Refused, Ticket, Trunk, Visitor
 
 SID, OTHER = "CA" + "1" * 32, "CA" + "2" * 32
 FORM = {"CallSid": SID, "From": "+15550001", "To": "+15550002"}

@@ -34,8 +34,9 @@ from voxray.web.hooks import Admission, Hooks
 from voxray.web.keys import Keys
 from voxray.web.media import MediaFactory, MediaResource
 from voxray.web.reception import Reception
+from voxray.web.rules import AUTO, in_service, rules_of
 from voxray.web.tokens import StreamTokens
-from voxray.web.trust import AUTO, Doorkeeper, Trunk, in_service, rules_of
+from voxray.web.trust import Doorkeeper, Trunk
 
 
 @dataclass(frozen=True, slots=True)

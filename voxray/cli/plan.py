@@ -15,7 +15,7 @@ from voxray.config import names
 from voxray.config.checks import missing_secrets
 from voxray.settings import Settings
 from voxray.web.hosts import stream_url
-from voxray.web.trust import Rules, in_service, rules_of
+from voxray.web.rules import Rules, in_service, rules_of
 
 Row = tuple[str, str]
 UNKNOWN_HOST = "YOUR.PUBLIC.HOST"
