@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo run test coverage lint format docs changelog wheel clean
+.PHONY: help venv dev demo run test coverage lint format docs changelog wheel deb deb-test clean
 
 JOBS ?= 2
 SEED ?= 0
@@ -21,7 +21,7 @@ CODE := $(wildcard voxray tests scripts bench twisted)
 help: ## this list
 	@echo "Voxray: a telephony daemon that answers phone calls with an agent."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "To run the daemon yourself: make venv, then .venv/bin/twistd -n voxray --config etc/voxray.json"
 
@@ -74,6 +74,12 @@ wheel: venv ## build dist/voxray-*.whl
 	@rm -rf build dist
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 	@ls dist/*.whl
+
+deb: ## build dist/voxray_*.deb for this Debian (12 or 13; root installs what the build needs)
+	@scripts/deb.sh
+
+deb-test: ## as root: install, upgrade, boot under systemd, call and purge dist/voxray_*.deb in a container
+	@scripts/deb-test.sh
 
 clean: ## remove what make made, .venv too
 	rm -rf .venv build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov

@@ -24,7 +24,7 @@ ROOTS = frozenset({"tap.py", "simulator/cli.py", "simulator/demo.py"})
 # Importing these installs a reactor or pulls in a server's worth of code.
 ONLY_IN = {
     "klein": ("web/",),
-    "txredisapi": ("stores/redis.py",),
+    "txredisapi": ("stores/wire.py",),
     "autobahn": ("web/", "simulator/", "providers/", "rooms/"),
 }
 # twisted's parts that voxray.call may use: nothing that can reach a socket or a thread.

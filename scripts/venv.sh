@@ -40,13 +40,17 @@ interpreter() {
 loads() { "$python" -c 'import ctypes, sys; [ctypes.CDLL(name) for name in sys.argv[1:]]' "$@" 2>/dev/null; }
 
 system_libraries() {
-    local needed=() fallback=()
+    local needed=() optional=()
     if [ "${SYSTEM_LIBS:-}" = skip ]; then return; fi
     loads libopus.so.0 || needed+=(libopus0)
     loads libflite.so.1 libflite_cmu_us_rms.so.1 || needed+=(libflite1)
-    loads libespeak-ng.so.1 || fallback+=(espeak-ng libespeak-ng1)
+    loads libespeak-ng.so.1 || optional+=(espeak-ng libespeak-ng1)
+    if [ "$kind" = dev ]; then # the tests start their own; without it they are skipped
+        command -v redis-server >/dev/null || optional+=(redis-server)
+        command -v redis-sentinel >/dev/null || optional+=(redis-sentinel)
+    fi
     "$python" -c 'import ensurepip' 2>/dev/null || needed+=("$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
-    local all=("${needed[@]}" "${fallback[@]}")
+    local all=("${needed[@]}" "${optional[@]}")
     if [ ${#all[@]} -eq 0 ]; then return; fi
 
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
@@ -63,7 +67,7 @@ system_libraries() {
     fi
     local line="sudo apt-get update && sudo apt-get install -y --no-install-recommends ${all[*]}"
     if [ ${#needed[@]} -eq 0 ]; then
-        say "the fallback voice (espeak-ng) is missing; everything else works without it. To add it:"
+        say "these are missing; everything works without them but a fallback voice and some tests. To add them:"
         say "    $line"
         return
     fi

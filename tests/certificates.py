@@ -33,8 +33,9 @@ def write_pair(
     ends: float = 1.0,
     authority: Authority | None = None,
     replace: bool = False,
+    addresses: tuple[str, ...] = ("127.0.0.1", "::1"),
 ) -> tuple[str, str]:
-    """Writes NAME.crt and NAME.key for localhost, 127.0.0.1 and ::1; returns the two paths.
+    """Writes NAME.crt and NAME.key for localhost and these addresses; returns the two paths.
 
     Valid from `begins` to `ends`, in days from now; signed by itself, or by an authority, whose intermediate
     certificate is then in the file too. `replace`: each file is replaced in one go, as careful tools do.
@@ -43,8 +44,7 @@ def write_pair(
     names = x509.SubjectAlternativeName(
         [
             x509.DNSName("localhost"),
-            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-            x509.IPAddress(ipaddress.ip_address("::1")),
+            *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
         ]
     )
     signer = Signer("localhost", key) if authority is None else authority.intermediate

@@ -11,8 +11,9 @@ from voxray.frames import StreamStarted
 from voxray.interfaces import AnswerDocuments, Authenticity, CallPort, Declined, MediaSink, Serializer
 from voxray.serializers.twilio import TwilioSerializer
 from voxray.web.media import MediaFactory, MediaProtocol
+from voxray.web.rules import Rules
 from voxray.web.tokens import StreamTokens
-from voxray.web.trust import Doorkeeper, Rules, Trunk
+from voxray.web.trust import Doorkeeper, Trunk
 
 OpenCall = Callable[[StreamStarted, MediaSink], CallPort | None]
 

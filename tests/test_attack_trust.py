@@ -54,9 +54,13 @@ class Trusted(House):
         """The webhook, by POST."""
         form = self.signer.form(sid)
         signed = self.signer.webhook(f"https://{HOST}/", form, self.wall) if headers is None else headers
+        return self.post("/", form, signed)
+
+    def post(self, path: str, form: dict[str, str], signed: Headers) -> Answer:
+        """A form with these headers."""
         body = urlencode(form).encode()
         lines = [
-            "POST / HTTP/1.1",
+            f"POST {path} HTTP/1.1",
             f"Host: {HOST}",
             f"Content-Length: {len(body)}",
             "Content-Type: application/x-www-form-urlencoded",

@@ -252,10 +252,36 @@ class StoreTests(Refusals):
         )
 
     def test_redis(self) -> None:
-        """With its URL, Redis is accepted from the environment too, and said to have no effect yet."""
+        """With its URL, Redis is accepted from the environment too; a URL that is none is refused."""
         made = loaded(VOXRAY_SESSION_STORE="redis", VOXRAY_REDIS_URL="redis://h/0")
         self.assertEqual(made.settings.stores.session_store, "redis")
-        self.assertIn("session_store, redis_url: no effect yet", str(made.warnings))
+        self.assertNotIn("redis", str(made.warnings))
+        wrong = self.refused({"session_store": "redis", "redis_url": "http://:s3cret@h"})
+        self.assertIn("redis_url must begin with", wrong)
+        self.assertNotIn("s3cret", wrong)
+
+    def test_without_effect(self) -> None:
+        """A URL that nothing uses is said to be."""
+        warnings = str(loaded({"redis_url": "redis://h"}).warnings)
+        self.assertIn("redis_url has no effect: session_store is memory", warnings)
+
+    def test_one_secret_for_all(self) -> None:
+        """Where streams need tokens, instances that share Redis need one secret."""
+        shared: dict[str, object] = {
+            "session_store": "redis",
+            "redis_url": "redis://h",
+            "proxy_host": "h.example",
+        }
+        signed = {"TWILIO_AUTH_TOKEN": "t"}
+        for document, environ, warned in (
+            (shared, signed, True),
+            ({**shared, "telephony_auth": "token"}, {}, True),
+            ({**shared, "telephony_auth": "off"}, signed, False),
+            ({**shared, "stream_secret": "s"}, signed, False),
+            ({"proxy_host": "h.example"}, signed, False),
+        ):
+            warnings = str(loaded(document, **environ).warnings)
+            self.assertEqual("stream_secret is not set" in warnings, warned, document)
 
     def test_table_name(self) -> None:
         self.assertIn("letters, digits and", self.refused({"transcripts": {"table_name": "x; drop"}}))

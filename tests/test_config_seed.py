@@ -57,11 +57,11 @@ class SeedTests(SynchronousTestCase):
         self.assertEqual(made["7-ngrok"].server.proxy_host, "abc123.ngrok.io")
         self.assertEqual(made["7-ngrok"].providers.llm.provider, "openai")
 
-    def test_redis_warns(self) -> None:
-        """The store that is not used yet is named in a warning, and calls are taken all the same."""
+    def test_redis(self) -> None:
+        """The store is used, and calls are taken all the same."""
         (redis,) = (block for block in seed_blocks() if block.name == "6-redis")
         made = self.load(redis, redis.whole())
-        self.assertIn("session_store, redis_url: no effect yet", str(made.warnings))
+        self.assertNotIn("redis", str(made.warnings))
         self.assertEqual(made.settings.calls.carrier, "twilio")
 
     def test_all_seven(self) -> None:

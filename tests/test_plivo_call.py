@@ -27,7 +27,7 @@ from tests.test_plivo_carrier import HANG_UP, webhook
 from tests.test_plivo_serializer import CALL_UUID, STREAM, start
 from tests.test_web_http import Answer
 from tests.wsframes import handshake
-from voxray import catalog_carriers, telephony
+from voxray import catalog_carriers
 from voxray.call.pacer import MAX_PENDING_MARKS, Pacer
 from voxray.frames import ULAW_8K, EndCall, Mark, TextDelta
 from voxray.serializers.plivo import PlivoSerializer
@@ -46,7 +46,7 @@ class PlivoHouse(House):
     ) -> None:
         self.api = RestApi(204)
         self.rest = StubTreq(self.api)
-        case.patch(telephony, "HTTPClient", lambda agent: self.rest)
+        case.patch(catalog_carriers, "rest_client", lambda reactor: self.rest)
         super().__init__(case, {"runner_transport": "plivo", **document}, *replies)
 
     def form(self, **changes: str) -> bytes:

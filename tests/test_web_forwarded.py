@@ -24,8 +24,8 @@ from voxray.serializers.twilio import TwilioSerializer
 from voxray.settings import MediaSettings
 from voxray.web.forwarded import HOPS_MAX, Origin, networks, origin, parse_address
 from voxray.web.media import MediaFactory, MediaResource
+from voxray.web.rules import Rules
 from voxray.web.site import access_line
-from voxray.web.trust import Rules
 
 TRUSTED = networks(["10.0.0.0/8", "127.0.0.1", "2001:db8::/64", "192.0.2.7/24"])
 

@@ -4,7 +4,8 @@ VoxrayError
 ├── ConfigError          the owner's: said at start in one line, exit status 1
 ├── BadMessage           the carrier's (or a stranger's): counted by reason, the call goes on
 ├── ProviderError        an STT, LLM or TTS vendor's; `kind` says which, `retry` whether it may pass
-└── CarrierError         the carrier's REST API refused or did not answer
+├── CarrierError         the carrier's REST API refused or did not answer
+└── StoreUnavailable     Redis is away, late or refuses: do without, or answer 503
 """
 
 from __future__ import annotations
@@ -71,3 +72,11 @@ class CarrierError(VoxrayError):
         self.carrier = carrier
         self.status = status
         self.sent = sent
+
+
+class StoreUnavailable(VoxrayError):
+    """What is kept outside this process cannot be had now. `reason` is one of a small set of labels."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the store is not available: {reason}")
+        self.reason = reason

@@ -229,6 +229,7 @@ class CallInfo:
         default_factory=dict
     )  # what `POST /api/v1/calls` was given for the agent
     max_secs: float = 0.0  # this call's own limit; 0: the configuration's
+    lease: str = ""  # of its place among all instances' calls; empty: there is one instance
 
 
 @dataclass(frozen=True, slots=True)

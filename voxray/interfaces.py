@@ -115,8 +115,8 @@ class Guest(Protocol):
     serializer: Serializer
     """Its carrier's, new."""
 
-    def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined:
-        """Joins the socket to a call once its `start` is in. It may already use the sink."""
+    def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined | Coroutine[Any, Any, Any]:
+        """Joins the socket to a call once its `start` is in, now or soon. It may already use the sink."""
 
     def held(self) -> Sequence[bytes]:
         """Messages from before the `start` that told whose stream it is: to be read again, now."""

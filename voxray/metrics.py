@@ -101,6 +101,13 @@ class Metrics:
         self.auth_failures = counter(
             "voxray_auth_failures_total", "Webhooks and media sockets not let in", "where", "reason"
         )
+        self.degraded = gauge("voxray_degraded", "1 while the process does without something", "what")
+        self.store_failures = counter(
+            "voxray_store_failures_total", "Questions that Redis did not answer", "reason"
+        )
+        self.store_poisoned = counter(
+            "voxray_store_poisoned_total", "Values in Redis that we did not write", "what"
+        )
         self.insecure = gauge(
             "voxray_insecure_config", "1 where the configuration leaves a door open", "what"
         )
@@ -175,3 +182,19 @@ class MediaRecorder:
 
     def callback_failed(self) -> None:
         self._metrics.call_errors.labels("media").inc()
+
+
+class StoreRecorder:
+    """Redis as its connection and the stores report it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def failed(self, reason: str) -> None:
+        self._metrics.store_failures.labels(reason).inc()
+
+    def poisoned(self, what: str) -> None:
+        self._metrics.store_poisoned.labels(what).inc()
+
+    def degraded(self, whether: bool) -> None:
+        self._metrics.degraded.labels("redis").set(float(whether))

@@ -15,6 +15,7 @@ from twisted.python import usage
 
 from voxray import __version__, config, logs
 from voxray.errors import ConfigError
+from voxray.listening import Passed, passed
 from voxray.settings import Settings
 
 GO_FLAGS = ("config", "transport", "port", "proxy", "dialin", "init", "strict", "help")
@@ -28,7 +29,7 @@ def complain(text: str) -> NoReturn:
 
 
 class Options(usage.Options):
-    """After parsing, `settings`, `warnings` and `origins` stand."""
+    """After parsing, `settings`, `warnings`, `origins` and `passed` stand."""
 
     longdesc = "Answers telephone calls. Keys of the configuration are in docs/configuration.md."
     optParameters = [  # noqa: RUF012  (usage reads them from the class)
@@ -36,6 +37,12 @@ class Options(usage.Options):
         ["transport", None, None, "the carrier; overrides runner_transport"],
         ["port", None, None, "overrides port"],
         ["proxy", None, None, "the public host; overrides proxy_host"],
+        [
+            "listen",
+            None,
+            "",
+            "systemd:, systemd:index=N or systemd:name=NAME: the socket that systemd passed",
+        ],
     ]
     optFlags = [  # noqa: RUF012
         ["strict", None, "an unknown key is an error, not a warning"],
@@ -45,6 +52,7 @@ class Options(usage.Options):
 
     settings: Settings
     warnings: tuple[str, ...] = ()
+    passed: Passed = ()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Like Go's flags, ours may have one dash; a mistake here is one line, not the help text."""
@@ -82,6 +90,7 @@ class Options(usage.Options):
     def _load(self) -> None:
         if self["config"]:
             self["config"] = os.path.abspath(self["config"])  # twistd changes directory afterwards
+        self.passed = passed(os.environ)
         loaded = self.load()
         self.settings, self.warnings, self.origins = loaded.settings, loaded.warnings, loaded.origins
         self._choose_log()

@@ -22,6 +22,7 @@ from voxray.errors import ConfigError, ProviderError
 from voxray.http import HttpClient
 from voxray.lag import LagProbe
 from voxray.signals import Signals
+from voxray.systemd import Notify
 from voxray.worker import ThreadWorker
 
 
@@ -47,6 +48,7 @@ class Parts:
     http: HttpClient
     phrases: Sequence[str]
     warnings: Sequence[str]
+    notify: Notify
     on_hangup: Sequence[Callable[[], None]] = ()
     """What is read again on SIGHUP."""
 
@@ -61,7 +63,8 @@ class Daemon(Service):
         self._reactor = reactor
         self._port: IListeningPort | None = None
         self._lag = LagProbe(reactor, parts.exchange.metrics.reactor_lag.observe)
-        self._signals = Signals(reactor.callFromThread, parts.on_hangup)
+        reload = (parts.notify.reloading, *parts.on_hangup, parts.notify.ready)
+        self._signals = Signals(reactor.callFromThread, reload)
         self._collector = Collector(reactor, lambda: parts.registry.ended)
         self._starting: Deferred[None] | None = None
         self._preparing: Deferred[None] | None = None
@@ -91,6 +94,13 @@ class Daemon(Service):
         host, port = parts.listener.getsockname()[:2]
         parts.listener.close()  # the reactor has its own copy
         self.log.info("answering on {host} port {port}", host=host, port=port)
+        parts.notify.watch(self._status)
+        parts.notify.ready()
+
+    def _status(self) -> str:
+        """For `systemctl status`."""
+        calls = len(self._parts.registry)
+        return f"{'answering' if self.ready else 'stopping'}, {calls} call{'' if calls == 1 else 's'}"
 
     async def _greetings(self) -> None:
         """Local voices take a moment; a vendor's may take long, so nobody waits for those."""
@@ -121,6 +131,7 @@ class Daemon(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
         self._signals.stopping()
+        self._parts.notify.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -141,6 +152,7 @@ class Daemon(Service):
             await startable.stop()
         for worker in parts.workers:
             await worker.stop()
+        parts.notify.unwatch()
 
 
 async def _maybe(result: object) -> None:

@@ -138,7 +138,6 @@ class LogSettings:
     transcripts: bool = False  # log_transcripts
 
 
-# -- parsed, but read by nothing yet: docs/configuration.md says so of each key ----------------
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """Sessions and queues."""
@@ -146,11 +145,13 @@ class StoreSettings:
     session_store: str = "memory"  # or "redis"
     redis_url: str = field(default="", repr=False)
     session_ttl_secs: int = 3600
+    # read by nothing yet
     pipeline_input_queue_cap: int = 256
     ws_write_coalesce_ms: int = 0
     ws_write_coalesce_max_frames: int = 10
 
 
+# -- parsed, but read by nothing yet: docs/configuration.md says so of each key ----------------
 @dataclass(frozen=True, slots=True)
 class RecordingSettings:
     enable: bool = False

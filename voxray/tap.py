@@ -11,9 +11,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from voxray.errors import ConfigError
+from voxray.listening import inherited
 from voxray.options import Options, complain
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from twisted.application.service import IService
 
     from voxray.call.exchange import Exchange
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from voxray.http import HttpClient
     from voxray.metrics import Metrics
     from voxray.settings import Settings
+    from voxray.storing import Stores
     from voxray.telephony import Front, Lines
     from voxray.worker import ThreadWorker
 
@@ -39,12 +43,15 @@ def makeService(options: Options) -> IService:
     # Two clocks: durations by one that no clock step moves, dates by the wall clock.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
-        return _build(options.settings, options.warnings, reactor)
+        adopted = inherited(options["listen"], options.passed)
+        return _build(options.settings, options.warnings, reactor, adopted)
     except ConfigError as error:
         complain(str(error))
 
 
-def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IService:
+def _build(
+    settings: Settings, warnings: tuple[str, ...], reactor: Any, adopted: socket | None = None
+) -> IService:
     from voxray.call.registry import Registry
     from voxray.cdr import MAX_WAITING, CallRecords
     from voxray.entrance import entrance
@@ -52,6 +59,8 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
     from voxray.listening import bind
     from voxray.metrics import Metrics
     from voxray.service import Daemon, Parts
+    from voxray.storing import stores
+    from voxray.systemd import Notify
     from voxray.telephony import front, lines
     from voxray.worker import ThreadWorker
 
@@ -70,8 +79,9 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
         expectations=made.expectations if made else None,
     )
     daemon: Daemon
-    served = front(made, exchange, registry, reactor, lambda: daemon.ready) if made else None
-    site = _site(exchange, served, reactor, ready=lambda: daemon.ready)
+    kept = stores(settings, metrics, reactor)
+    served = front(made, exchange, registry, reactor, lambda: daemon.ready, kept.shared) if made else None
+    site = _site(exchange, served, kept, reactor, ready=lambda: daemon.ready and kept.ready)
     door = entrance(settings.server, site, reactor, time.time, exchange.metrics)
     agent = settings.agent
     daemon = Daemon(
@@ -80,8 +90,9 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             registry=registry,
             site=door.factory,
             close_sockets=site.resource.close_sockets,
-            listener=bind(settings.server.host, settings.server.port),
+            listener=adopted or bind(settings.server.host, settings.server.port),
             startables=[
+                *kept.startables,
                 records,
                 exchange.activity,
                 *exchange.providers.all,
@@ -92,6 +103,7 @@ def _build(settings: Settings, warnings: tuple[str, ...], reactor: Any) -> IServ
             http=http,
             phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
             warnings=warnings,
+            notify=Notify.of(os.environ, reactor),
             on_hangup=door.on_hangup,
         ),
         reactor,
@@ -145,8 +157,9 @@ def _voice_activity(settings: Settings, reactor: Any) -> Any:
     return SileroVoiceActivity(reactor, InferenceThread(reactor))
 
 
-def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any) -> Any:
+def _site(exchange: Exchange, served: Front | None, kept: Stores, reactor: Any, *, ready: Any) -> Any:
     from voxray.metrics import HttpRecorder
+    from voxray.storing import sessions
     from voxray.web.api import Api
     from voxray.web.forwarded import networks
     from voxray.web.idle import Idle
@@ -155,9 +168,10 @@ def _site(exchange: Exchange, served: Front | None, reactor: Any, *, ready: Any)
     settings, metrics = exchange.settings, exchange.metrics
     api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
     if served is None:
-        root = Root(api.resource(), Idle().resource(), None)
+        root = Root(api.resource(), Idle().resource(), None, sessions=sessions(settings, kept))
     else:
-        root = Root(api.resource(), served.hooks, served.media, served.calls)
+        front = (served.hooks, served.media, served.calls)
+        root = Root(api.resource(), *front, sessions=sessions(settings, kept))
     body_limit = settings.server.max_request_body_bytes
     trusted = networks(settings.server.trusted_proxies)
     return VoxraySite(

@@ -26,6 +26,7 @@ from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl
 from voxray.metrics import MediaRecorder, Metrics
 from voxray.settings import Settings
+from voxray.stores.shared import Shared
 from voxray.warming import Warming
 from voxray.web.calls import Calls
 from voxray.web.dialing import Dialer
@@ -33,6 +34,7 @@ from voxray.web.handovers import Handovers
 from voxray.web.hooks import Admission, Hooks
 from voxray.web.keys import Keys
 from voxray.web.media import MediaFactory, MediaResource
+from voxray.web.peers import Peers
 from voxray.web.reception import Reception
 from voxray.web.rules import AUTO, in_service, rules_of
 from voxray.web.tokens import StreamTokens
@@ -124,28 +126,25 @@ class Front:
 
 
 def front(
-    made: Lines, exchange: Exchange, registry: Registry, reactor: Any, ready: Callable[[], bool]
+    made: Lines,
+    exchange: Exchange,
+    registry: Registry,
+    reactor: Any,
+    ready: Callable[[], bool],
+    shared: Shared | None = None,
 ) -> Front:
-    """The webhooks, the media socket and the calls API."""
+    """The webhooks, the media socket and the calls API. `shared`: with other instances, by Redis."""
     settings, metrics = exchange.settings, exchange.metrics
     configured, proxy_host = settings.calls.carrier, settings.server.proxy_host
+    peers = None if shared is None else _peers(made, registry, reactor, shared)
 
     def room() -> bool:
         """What rings will be a call, and so will what was told to open its stream a moment ago."""
         coming = made.expectations.coming(reactor.seconds()) + len(made.dials.dialing)
-        return len(registry) + coming < settings.calls.max_calls
+        own = len(registry) + coming
+        return own < settings.calls.max_calls if peers is None else peers.room(own)
 
-    doorkeeper = Doorkeeper(
-        made.trunks,
-        "" if configured == AUTO else configured,
-        tokens=_tokens(settings),
-        expectations=made.expectations,
-        live=registry.live,
-        clock=reactor.seconds,
-        wall_clock=time.time,
-        recognise=catalog_carriers.carrier_of_webhook,
-        dialed=made.dials.expected,
-    )
+    doorkeeper = _doorkeeper(made, registry, reactor, peers)
     dialer = Dialer(
         made.controls,
         "" if configured == AUTO else configured,
@@ -155,13 +154,22 @@ def front(
         reactor,
         room=room,
         longest_secs=settings.agent.max_call_secs,
+        peers=peers,
         over=_recorder(exchange.records, reactor.seconds),
     )
     registry.watch(dialer)
     admission = _admission(made, exchange, room, dialer, ready)
-    hooks = Hooks(doorkeeper, proxy_host, admission, configured, reactor.seconds)
+    hooks = Hooks(doorkeeper, proxy_host, admission, configured, reactor.seconds, peers)
+    full = metrics.calls_refused.labels("max_calls").inc
     reception = Reception(
-        doorkeeper, made.trunks, proxy_host, registry.open, admission.refused, _turning_away(dialer)
+        doorkeeper,
+        made.trunks,
+        proxy_host,
+        registry.open,
+        admission.refused,
+        _turning_away(dialer),
+        peers,
+        full,
     )
     factory = MediaFactory(reactor, settings.media, MediaRecorder(metrics))
     metrics.insecure.labels("webhook_auth").set(made.insecure)
@@ -177,6 +185,36 @@ def front(
         wall_clock=time.time,
     )
     return Front(hooks.resource(), MediaResource(factory, reception.admit), calls.resource(), dialer)
+
+
+def _doorkeeper(made: Lines, registry: Registry, reactor: Any, peers: Peers | None) -> Doorkeeper:
+    configured = made.settings.calls.carrier
+    return Doorkeeper(
+        made.trunks,
+        "" if configured == AUTO else configured,
+        tokens=_tokens(made.settings),
+        expectations=made.expectations,
+        live=registry.live,
+        clock=reactor.seconds,
+        wall_clock=time.time,
+        recognise=catalog_carriers.carrier_of_webhook,
+        dialed=made.dials.expected if peers is None else peers.dialed,
+    )
+
+
+def _peers(made: Lines, registry: Registry, reactor: Any, shared: Shared) -> Peers:
+    peers = Peers(
+        shared,
+        made.dials,
+        made.expectations,
+        token_secs=made.settings.calls.stream_token_secs,
+        clock=reactor.seconds,
+        wall_clock=time.time,
+    )
+    shared.lost = registry.lost
+    made.handovers.note = peers.note_transfer
+    registry.watch(peers)
+    return peers
 
 
 def _admission(

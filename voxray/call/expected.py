@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 MAX_EXPECTED = 2_000
 MAX_OVER = 20_000
-COMING_SECS = 15.0
+COMING_SECS = 5.0
 """A carrier that was told where to open the stream does so within a second or two, or never."""
 OVER_SECS = 3_600.0
 """A webhook of a call that ended so lately is a replay, and opens no stream."""
@@ -49,6 +49,9 @@ class Welcome:
     carrier: str
     expected: Expected | None = None
     replaces: bool = False
+    nonce: str = field(default="", repr=False)  # of the token that was spent for it
+    nonce_secs: float = 0.0  # how long that token would have been good
+    lease: str = ""  # of its place among all instances' calls
 
 
 class Expectations:

@@ -94,6 +94,12 @@ class Registry:
             raise
         return call
 
+    def lost(self, lease: str) -> None:
+        """The call of that lease has a newer stream at another instance."""
+        for call in self:
+            if call.info.lease == lease:
+                call.abort(1000, "replaced")
+
     def abort_all(self, code: int, reason: str) -> None:
         """Ends every call now."""
         for call in self:
@@ -132,4 +138,5 @@ def _info(started: StreamStarted, welcome: Welcome) -> CallInfo:
         verified=expected.verified,
         body=expected.body,
         max_secs=expected.max_secs,
+        lease=welcome.lease,
     )

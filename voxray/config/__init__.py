@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from voxray.config.assemble import assemble
 from voxray.config.checks import check
+from voxray.config.credentials import DIRECTORY_ENV
 from voxray.config.read import choose_path, read_document
 from voxray.config.values import Reader
 from voxray.errors import ConfigError
@@ -55,7 +56,13 @@ def load(
     mistakes: list[str] = []
     chosen = choose_path(path, environ)
     document = read_document(chosen, mistakes.append)
-    reader = Reader(chosen, os.path.dirname(chosen), os.getcwd(), mistakes=mistakes)
+    reader = Reader(
+        chosen,
+        os.path.dirname(chosen),
+        os.getcwd(),
+        credentials=environ.get(DIRECTORY_ENV, ""),
+        mistakes=mistakes,
+    )
     return _finish(reader, document, environ, overrides or {}, strict, installed)
 
 
@@ -68,7 +75,7 @@ def from_document(
     installed: Callable[[str], bool] = installed,
 ) -> Loaded:
     """The same from an object already parsed, such as a test's. Raises ConfigError."""
-    reader = Reader("the configuration", directory, directory)
+    reader = Reader("the configuration", directory, directory, credentials=environ.get(DIRECTORY_ENV, ""))
     return _finish(reader, document, environ, {}, strict, installed)
 
 

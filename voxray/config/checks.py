@@ -16,6 +16,7 @@ from voxray.config.read import quoted
 from voxray.config.values import Reader
 from voxray.errors import ConfigError
 from voxray.settings import ProviderSettings, Settings, TlsSettings
+from voxray.stores.address import parse
 
 FIXED_PHRASES = ("goodbye", "idle_prompt", "apology")
 LOUDEST_FLOOR = 0.2  # a talker on the telephone seldom exceeds this RMS
@@ -33,6 +34,8 @@ def check(settings: Settings, given: Reader) -> list[str]:
             "proxy_protocol is true but trusted_proxies is not set: nobody could connect; "
             'write the addresses of your proxies, such as "trusted_proxies": ["10.0.0.5"]'
         )
+    if settings.stores.session_store == "redis":
+        parse(settings.stores.redis_url)
     return [*_advice(settings, given), *_without_effect(given)]
 
 
@@ -167,7 +170,25 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
     if not language.lower().startswith("en") and not any(name in given.values for name in fixed):
         phrases = ", ".join(fixed)
         yield f"language is {quoted(language, 24)}: {phrases} are in English until you set them"
+    yield from _shared(settings)
     yield from _local(settings.providers, given)
+
+
+def _shared(settings: Settings) -> Iterator[str]:
+    """Several instances behind one address."""
+    calls, stores = settings.calls, settings.stores
+    if stores.session_store != "redis":
+        if stores.redis_url:
+            yield "redis_url has no effect: session_store is memory"
+        return
+    mode = calls.telephony_auth
+    if not calls.carrier or calls.stream_secret or mode == "signature":
+        return
+    if mode in ("token", "both") or (mode == "auto" and not _open(settings)):
+        yield (
+            "session_store is redis but stream_secret is not set: no instance takes the stream of a call "
+            "that another answered; give all of them the same long random text"
+        )
 
 
 def _hang_up(settings: Settings) -> Iterator[str]:

@@ -90,6 +90,9 @@ def _maps() -> Iterator[str]:
         yield f"| `{name}` | {_list(variables)} |"
     aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in names.KEY_ALIASES.items())
     yield f"\nAlso: {aliases}.\n"
+    yield "A value `credential:NAME`, here and in every other secret key, is read from the file of that name"
+    yield "that systemd hands to the service: with the Debian package `/etc/voxray/credentials/NAME`, being"
+    yield "root's alone.\n"
     yield f"Proof: {_list(MAP_PROOFS['api_keys'])}.\n"
     yield "## Other servers: `base_urls`\n"
     yield 'Such as `{"base_urls": {"openai": "http://127.0.0.1:9000/v1"}}`.\n'

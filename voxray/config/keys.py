@@ -27,6 +27,7 @@ MAP_PROOFS = MappingProxyType(
         "api_keys": (
             "tests.test_settings_effect_providers.KeyTests.test_api_keys",
             "tests.test_settings_effect_providers.CarrierTests.test_credentials",
+            "tests.test_systemd.SecretTests.test_named",
         ),
         "base_urls": ("tests.test_settings_effect_providers.KeyTests.test_base_urls",),
     }

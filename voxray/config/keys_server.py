@@ -21,7 +21,6 @@ from voxray.config.names import AUTHS, CARRIERS
 BIG = 2**31 - 1
 TELNYX_CODECS = ("PCMU", "PCMA", "L16", "OPUS")
 PLIVO_TYPES = ("audio/x-mulaw;rate=8000", "audio/x-l16;rate=8000", "audio/x-l16;rate=16000")
-SESSIONS = "sessions (`/start`) are not built yet"
 
 SERVER = Section(
     "Where it listens",
@@ -81,7 +80,8 @@ ACCESS = Section(
             proof="tests.test_settings_effect_server.WebhookTests.test_max_request_body_bytes"),
         Key("cors_allowed_origins", Texts(), None,
             "origins that browsers may call from; absent: any; `[]`: none", "server.cors_allowed_origins",
-            env=("VOXRAY_CORS_ORIGINS",), later="no CORS headers are sent"),
+            env=("VOXRAY_CORS_ORIGINS",),
+            proof="tests.test_settings_effect_stores.SessionTests.test_cors_allowed_origins"),
     ),
 )  # fmt: skip
 
@@ -117,7 +117,8 @@ CALLS = Section(
             "the carrier that calls come from; `auto`: any of the four, each request tells by its shape; "
             "empty: no calls, and `/` is a status page", "calls.carrier",
             proof="tests.test_settings_effect_server.WebhookTests.test_runner_transport"),
-        Key("max_calls", Whole(1, 100_000), 200, "calls at once; more are refused as busy",
+        Key("max_calls", Whole(1, 100_000), 200,
+            "calls at once; more are refused as busy; with `session_store: redis` of all instances together",
             "calls.max_calls",
             proof="tests.test_settings_effect_server.WebhookTests.test_max_calls"),
         Key("caller_id", Text(), "", "our number, for calls that `POST /api/v1/calls` places without `from`",
@@ -174,11 +175,16 @@ STORES = Section(
     "Sessions, queues and stores",
     (
         Key("session_store", Choice(("memory", "redis"), (("", "memory"),)), "memory",
-            "where sessions are kept", "stores.session_store", later=SESSIONS),
-        Key("redis_url", Text(), "", "needed for `session_store: redis`", "stores.redis_url", secret=True,
-            later=SESSIONS),
+            "where sessions are kept; `redis`: in Redis, for all instances that share it",
+            "stores.session_store",
+            proof="tests.test_settings_effect_stores.SessionTests.test_session_store"),
+        Key("redis_url", Text(), "",
+            "needed for `session_store: redis`: `redis://`, `rediss://` (TLS), `unix://` or "
+            "`redis+sentinel://` ([docs/redis.md](redis.md))", "stores.redis_url", secret=True,
+            proof="tests.test_settings_effect_stores.SessionTests.test_redis_url"),
         Key("session_ttl_secs", Whole(0, BIG), 3600, "life of a session; 0: the default",
-            "stores.session_ttl_secs", zero_unset=True, later=SESSIONS),
+            "stores.session_ttl_secs", zero_unset=True,
+            proof="tests.test_settings_effect_stores.SessionTests.test_session_ttl_secs"),
         Key("pipeline_input_queue_cap", Whole(0, 1_000_000), 256,
             "audio packets that may wait; 0: the default", "stores.pipeline_input_queue_cap",
             zero_unset=True, later="no audio waits in a queue of its own"),

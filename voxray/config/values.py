@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from voxray.config.credentials import revealed
 from voxray.config.hosts import base_url
 from voxray.config.key import Key
 from voxray.config.keys import GROUPS, KEYS, MAPS
@@ -37,6 +38,8 @@ class Reader:
     origins: dict[str, str] = field(default_factory=dict)
     api_keys: dict[str, str] = field(default_factory=dict)
     base_urls: dict[str, str] = field(default_factory=dict)
+    credentials: str = ""
+    """systemd's directory of secrets; empty: none."""
     mistakes: list[str] = field(default_factory=list)
     """Warnings that --strict turns into an error."""
 
@@ -84,6 +87,8 @@ class Reader:
     def _take(self, key: Key, value: object) -> None:
         if value is None:  # as in Go, null leaves a key as it was
             return
+        if key.secret:
+            value = revealed(value, self.credentials, key.name)
         try:
             typed = key.kind.from_json(value)
         except BadValue as bad:
@@ -123,6 +128,8 @@ class Reader:
     def _take_variable(self, key: Key, variable: str, text: str) -> None:
         if isinstance(key.kind, Flag) and text.strip().lower() not in TRUE_WORDS | FALSE_WORDS:
             self.mistakes.append(f"{variable} is read as false: write true or false")
+        if key.secret:
+            text = str(revealed(text, self.credentials, variable))
         try:
             self._set(key, key.kind.from_env(text), variable, self.cwd)
         except BadValue as bad:
@@ -175,7 +182,7 @@ class Reader:
 
     def _take_key(self, name: str, value: object, origin: str) -> None:
         try:
-            text = header_text(value)
+            text = header_text(revealed(value, self.credentials, origin))
         except BadValue as bad:
             raise ConfigError(f"{origin} must be {bad}") from None
         if text:

@@ -48,7 +48,14 @@ ROUTES = {
     "/ready": "ready",
     "/api/v1/ready": "ready",
     "/metrics": "metrics",
+    "/start": "start",
+    "/api/v1/start": "start",
+    "/webrtc/offer": "webrtc_offer",
+    "/api/v1/webrtc/offer": "webrtc_offer",
+    "/ws": "ws",
 }
+SESSION_PATHS = ("/sessions/", "/api/v1/sessions/")
+SESSION_ROUTES = frozenset({"start", "session_offer", "webrtc_offer", "ws"})
 
 
 def route_of(path: bytes) -> str:
@@ -58,6 +65,8 @@ def route_of(path: bytes) -> str:
         return "telephony_ws"
     if text == CALLS_PATH or text.startswith(f"{CALLS_PATH}/"):
         return "calls"
+    if text.startswith(SESSION_PATHS):
+        return "session_offer"
     return ROUTES.get(text, "other")
 
 

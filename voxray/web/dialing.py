@@ -6,7 +6,7 @@ by our own id. A call that is not answered in time is given up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from voxray.call.dials import Dial, Dials, DialState
+from voxray.call.expected import Expected
 from voxray.errors import CarrierError
 from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl, DialOrder
@@ -68,6 +69,14 @@ class Tokens(Protocol):
     def dial_token(self, dial_id: str, carrier: str, ring_secs: float) -> str: ...
 
 
+class Peers(Protocol):
+    """The part of `peers.Peers` used here: other instances may get the call's webhook and stream."""
+
+    def dial_begins(self, expected: Expected) -> None: ...
+
+    def rings_still(self, dial_id: str) -> Coroutine[Any, Any, bool]: ...
+
+
 class Dialer:
     """Places calls and gives them up."""
 
@@ -85,6 +94,7 @@ class Dialer:
         room: Callable[[], bool],
         longest_secs: float,
         over: Callable[[Dial], None] = lambda dial: None,
+        peers: Peers | None = None,
     ) -> None:
         """`over(dial)` is told of calls that will never have a stream; with its reason.
 
@@ -93,6 +103,7 @@ class Dialer:
         self._controls, self._default, self._proxy_host = controls, default_carrier, proxy_host
         self._dials, self._tokens, self._clock = dials, tokens, clock
         self._room, self._longest_secs, self._over = room, longest_secs, over
+        self._peers = peers
         self._timers: dict[str, IDelayedCall] = {}
 
     async def dial(self, order: Order) -> Dial:
@@ -109,6 +120,8 @@ class Dialer:
 
     async def _place(self, dial: Dial, control: CallControl) -> Dial:
         dial_id = dial.dial_id
+        if self._peers is not None:
+            self._peers.dial_begins(dial.expected())
         try:
             dialed = await control.dial(self._worded(dial))
         except CarrierError as error:
@@ -207,13 +220,29 @@ class Dialer:
         )
 
     def _not_answered(self, dial_id: str) -> None:
+        if self._peers is None:
+            self._no_answer(dial_id)
+        else:
+            self._quietly(self._unless_elsewhere(dial_id, self._peers.rings_still(dial_id)))
+
+    async def _unless_elsewhere(self, dial_id: str, ringing: Coroutine[Any, Any, bool]) -> None:
+        """Its stream may be at another instance: then it is up, and not ours to end."""
+        if await ringing:
+            self._no_answer(dial_id)
+        elif (dial := self._dials.get(dial_id)) is not None:
+            self._dials.answered(dial_id, dial.call_sid)
+
+    def _no_answer(self, dial_id: str) -> None:
         dial = self._failed(dial_id, "no_answer")
         if dial is not None and dial.reference:
             self._cancel(dial)
 
     def _cancel(self, dial: Dial) -> None:
+        self._quietly(self._ask_carrier(dial))
+
+    def _quietly(self, doing: Coroutine[Any, Any, None]) -> None:
         """Nobody waits for the outcome."""
-        cancelling: Deferred[Any] = Deferred.fromCoroutine(self._ask_carrier(dial))
+        cancelling: Deferred[Any] = Deferred.fromCoroutine(doing)
         cancelling.addErrback(lambda failure: failure.trap(CannotDial))
         cancelling.addErrback(lambda failure: self.log.failure("giving up a call failed", failure))
 

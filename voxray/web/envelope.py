@@ -55,22 +55,28 @@ def success_body(data: object, request_id: str) -> bytes:
     return _dump({"data": data, "meta": {"requestId": request_id}})
 
 
-def error_body(status: int, message: str, request_id: str, details: Details = ()) -> bytes:
-    error: dict[str, object] = {"code": CODES[status], "message": message, "requestId": request_id}
+def bare_success_body(data: object) -> bytes:
+    """As the contract has it of `/start`: without `meta`."""
+    return _dump({"data": data})
+
+
+def error_body(status: int, message: str, request_id: str, details: Details = (), *, code: str = "") -> bytes:
+    error: dict[str, object] = {"code": code or CODES[status], "message": message, "requestId": request_id}
     return _dump({"error": error | ({"details": list(details)} if details else {})})
 
 
 def success(request: _Request, data: object, status: int = 200) -> bytes:
     """Sets status and headers; the result is the body."""
-    return success_body(data, _prepare(request, status))
+    return success_body(data, prepare(request, status))
 
 
-def failure(request: _Request, status: int, message: str, details: Details = ()) -> bytes:
-    """Sets status and headers; the result is the body. The code follows from the status."""
-    return error_body(status, message, _prepare(request, status), details)
+def failure(request: _Request, status: int, message: str, details: Details = (), *, code: str = "") -> bytes:
+    """Sets status and headers; the result is the body. The code follows from the status, if not given."""
+    return error_body(status, message, prepare(request, status), details, code=code)
 
 
-def _prepare(request: _Request, status: int) -> str:
+def prepare(request: _Request, status: int) -> str:
+    """Sets status and headers; the result is the request's id."""
     identity = request_id(request.getHeader("X-Request-ID"))
     request.setResponseCode(status)
     request.setHeader(b"Content-Type", b"application/json")

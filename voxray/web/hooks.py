@@ -6,10 +6,10 @@ route can forget it. Klein installs the reactor when imported, so only makeServi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 
 from klein import Klein
 from twisted.logger import Logger
@@ -48,25 +48,58 @@ class Admission:
     """The number that the token of a transfer leads to."""
 
 
-Handler = Callable[..., bytes]
+Answer = bytes | Coroutine[Any, Any, bytes]
+Handler = Callable[..., Answer]
 
 
-def from_carrier(handler: Handler) -> Callable[..., bytes]:
+class Peers(Protocol):
+    """The part of `peers.Peers` used here."""
+
+    def must_ask(self, dial_id: str) -> bool: ...
+
+    def learn_dial(self, dial_id: str) -> Coroutine[Any, Any, None]: ...
+
+    def seen(self, carrier: str, call_sid: str) -> Coroutine[Any, Any, bool]: ...
+
+    def announce(self, expected: Expected) -> None: ...
+
+    def transfer(self, token: str) -> Coroutine[Any, Any, str | None]: ...
+
+
+def knowing(handler: Handler) -> Callable[..., Any]:
+    """Where another instance may have placed the call that the request names, it is asked first."""
+
+    @wraps(handler)
+    def checked(self: Hooks, request: Any, **matched: str) -> Any:
+        dial_id = query(request).get(DIAL_FIELD, "")
+        if self.peers is None or not self.peers.must_ask(dial_id):
+            return handler(self, request, **matched)
+        return after(self.peers.learn_dial(dial_id), self, request, **matched)
+
+    async def after(learning: Coroutine[Any, Any, None], self: Hooks, request: Any, **matched: str) -> Any:
+        await learning
+        result = handler(self, request, **matched)
+        return await result if isinstance(result, Coroutine) else result
+
+    return checked
+
+
+def from_carrier(handler: Handler) -> Callable[..., Answer]:
     """A route for carriers alone: `handler(self, request, visitor)` runs for those who are let in."""
 
     @wraps(handler)
-    def checked(self: Hooks, request: Any, **matched: str) -> bytes:
+    def checked(self: Hooks, request: Any, **matched: str) -> Answer:
         visitor = self.let_in(request)
         return visitor if isinstance(visitor, bytes) else handler(self, request, visitor, **matched)
 
     return checked
 
 
-def from_reporter(handler: Handler) -> Callable[..., bytes]:
+def from_reporter(handler: Handler) -> Callable[..., Answer]:
     """The same for reports on calls of ours: not every carrier signs those."""
 
     @wraps(handler)
-    def checked(self: Hooks, request: Any) -> bytes:
+    def checked(self: Hooks, request: Any) -> Answer:
         visitor = self.let_in(request, status=True)
         return visitor if isinstance(visitor, bytes) else handler(self, request, visitor)
 
@@ -86,8 +119,10 @@ class Hooks:
         admission: Admission,
         title: str,
         clock: Callable[[], float],
+        peers: Peers | None = None,
     ) -> None:
-        """`title` is what the status page says was started."""
+        """`title` is what the status page says was started; `peers`: other instances share the calls."""
+        self.peers = peers
         self._doorkeeper = doorkeeper
         self._proxy_host = proxy_host
         self._admission = admission
@@ -131,12 +166,14 @@ class Hooks:
 
     # -- the routes ------------------------------------------------------------
     @app.route("/", methods=["POST"])
+    @knowing
     @from_carrier
-    def post(self, request: Any, visitor: Visitor) -> bytes:
+    def post(self, request: Any, visitor: Visitor) -> Answer:
         return self._answer(request, visitor)
 
     @app.route("/", methods=["GET"])
-    def get(self, request: Any) -> bytes:
+    @knowing
+    def get(self, request: Any) -> Answer:
         """The status page; with a call's parameters, the webhook of a number set to fetch by GET."""
         asked = query(request) if len(request.uri) <= _MAX_URI_BYTES else {}
         trunk = self._doorkeeper.trunk_of(asked, asked.get(DIAL_FIELD, ""))
@@ -147,10 +184,11 @@ class Hooks:
         return success(request, {"status": f"Bot started with {self._title}"})
 
     @from_carrier
-    def get_call(self, request: Any, visitor: Visitor) -> bytes:
+    def get_call(self, request: Any, visitor: Visitor) -> Answer:
         return self._answer(request, visitor)
 
     @app.route("/telephony/status", methods=["POST", "GET"])
+    @knowing
     @from_reporter
     def status(self, request: Any, visitor: Visitor) -> bytes:
         """What became of a call that we placed."""
@@ -159,17 +197,29 @@ class Hooks:
         return b""
 
     @app.route(f"{TRANSFER_PATH}/<token>", methods=["POST", "GET"])
+    @knowing
     @from_carrier
-    def transfer(self, request: Any, visitor: Visitor, token: str) -> bytes:
+    def transfer(self, request: Any, visitor: Visitor, token: str) -> Answer:
         """The document of a transfer, once."""
         number = self._admission.handed_over(token)
+        if number is None and self.peers is not None:
+            return self._transfer_elsewhere(request, visitor, self.peers.transfer(token))
+        return self._connect(request, visitor, number)
+
+    async def _transfer_elsewhere(
+        self, request: Any, visitor: Visitor, asking: Coroutine[Any, Any, str | None]
+    ) -> bytes:
+        """Another instance has the call that is transferred."""
+        return self._connect(request, visitor, await asking)
+
+    def _connect(self, request: Any, visitor: Visitor, number: str | None) -> bytes:
         document = visitor.trunk.documents.connect(number) if number else None
         if document is None:
             return failure(request, 404, "Not found")
         return self._document(request, visitor.trunk, document)
 
     # -- answering -------------------------------------------------------------
-    def _answer(self, request: Any, visitor: Visitor) -> bytes:
+    def _answer(self, request: Any, visitor: Visitor) -> Answer:
         trunk, call = visitor.trunk, visitor.call
         if call.over is not None:  # neither a new call nor a stream for a dead one
             return self._document(request, trunk, call.over)
@@ -179,9 +229,23 @@ class Hooks:
             self._log.warn("webhook: no room for another call, answered busy")
             document = trunk.documents.busy()
             return self._later(request) if document is None else self._document(request, trunk, document)
+        if self.peers is not None and trunk.rules.enforced:
+            return self._answer_new(request, visitor, self.peers.seen(trunk.name, call.call_sid))
+        return self._answer_here(request, visitor)
+
+    async def _answer_new(self, request: Any, visitor: Visitor, seeing: Coroutine[Any, Any, bool]) -> bytes:
+        """Unless another instance has the call, or had it."""
+        if await seeing:
+            return self._no_more(request, visitor.trunk)
+        return self._answer_here(request, visitor)
+
+    def _answer_here(self, request: Any, visitor: Visitor) -> bytes:
+        trunk, call = visitor.trunk, visitor.call
         expected = self._doorkeeper.answered(visitor)
         if expected is None:
             return self._no_more(request, trunk)
+        if self.peers is not None:
+            self.peers.announce(expected)
         self._announce(call, visitor.verified)
         host = asked_host(request, self._proxy_host)
         assert host is not None  # `let_in` saw to it

@@ -10,8 +10,10 @@ another call.
 from __future__ import annotations
 
 import math
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from voxray.errors import BadMessage
@@ -21,6 +23,7 @@ from voxray.settings import MediaSettings
 from voxray.web.conduct import Conduct
 from voxray.web.fastpath import FastTextProtocol
 from voxray.web.outbound import Outbound
+from voxray.web.waiting import Waiting
 
 if TYPE_CHECKING:
     from voxray.web.media import MediaFactory
@@ -73,6 +76,8 @@ class MediaProtocol(FastTextProtocol):
         self._settings = settings
         self._conduct = Conduct()
         self._call: CallPort | None = None
+        self._waiting: Waiting | None = None  # between `start` and the answer to it
+        self._opening: Deferred[None] | None = None
         self._stream_sid = ""
         self._outbound: Outbound | None = None
         self._why = ""  # set once the end has begun
@@ -133,6 +138,8 @@ class MediaProtocol(FastTextProtocol):
             return  # never open, or closed before
         self._outbound = None
         why = self._why or ("protocol" if self.failedByMe else "closed" if wasClean else "lost")
+        if self._opening is not None:
+            self._opening.cancel()
         call, self._call, self._why = self._call, None, why
         self.factory.closed(self, why)
         try:
@@ -160,6 +167,10 @@ class MediaProtocol(FastTextProtocol):
             call.receive(frame)
 
     def _before_start(self, frame: Frame) -> None:
+        if self._waiting is not None:
+            if not self._waiting.hold(frame):
+                self._ignored("held_too_many")
+            return
         if isinstance(frame, StreamStarted):
             self._start(frame)
             return
@@ -179,6 +190,28 @@ class MediaProtocol(FastTextProtocol):
         self._stream_sid = started.stream_sid
         self._outbound.carry(started.wire.spoken)
         opened = self._guest.open(started, self._outbound)
+        if isinstance(opened, Coroutine):
+            self._waiting = Waiting()
+            self._opening = Deferred.fromCoroutine(self._soon(opened))
+            self._opening.addErrback(lambda failure: failure.trap(CancelledError))
+        else:
+            self._opened(opened)
+
+    async def _soon(self, opening: Coroutine[Any, Any, CallPort | Declined]) -> None:
+        """Other instances are asked first; what comes meanwhile waits."""
+        try:
+            opened = await opening
+            waiting, self._waiting = self._waiting, None
+            self._opened(opened)
+            for frame in waiting.take() if waiting is not None else ():
+                if not self._why:
+                    self._heard(frame)
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001
+            self.crashed()
+
+    def _opened(self, opened: CallPort | Declined) -> None:
         if not isinstance(opened, Declined):
             self._call = opened
             for message in self._guest.held():
@@ -240,7 +273,11 @@ class MediaProtocol(FastTextProtocol):
             self._abort("dead_peer")
         elif self._outbound.stuck(elapsed_secs):
             self._abort("slow_consumer")
-        elif self._call is None and self._age_secs >= self._settings.start_timeout_secs:
+        elif (
+            self._call is None
+            and self._waiting is None
+            and self._age_secs >= self._settings.start_timeout_secs
+        ):
             self.end(POLICY, "policy", "no start message")
         elif self._age_secs >= self._ping_due_secs:
             self._ping_due_secs = self._age_secs + self._settings.ping_interval_secs

@@ -6,9 +6,9 @@ sockets here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 
@@ -17,13 +17,30 @@ from voxray.errors import BadMessage
 from voxray.frames import Frame, Ignored, StreamStarted
 from voxray.interfaces import CallPort, Declined, MediaSink, Serializer
 from voxray.serializers.sniff import Sniffer
+from voxray.stores.ports import Verdict
 from voxray.web.hosts import MEDIA_PATH
 from voxray.web.requests import asked_host, fields, signed_request
+from voxray.web.tokens import Fault
 from voxray.web.trust import TOKEN_PARAMETER, Doorkeeper, Refused, Ticket, Trunk
 
 MAX_URI_BYTES = 4_096  # a token has 500 at most, Exotel's whole address 600
 
 OpenWelcome = Callable[[StreamStarted, MediaSink, Welcome], CallPort | None]
+Opened = CallPort | Declined | Coroutine[Any, Any, CallPort | Declined]
+
+
+class Peers(Protocol):
+    """The part of `peers.Peers` used here: other instances, that share the calls."""
+
+    def learn_call(self, carrier: str, call_sid: str, dial_id: str) -> Coroutine[Any, Any, None]: ...
+
+    def seen(self, carrier: str, call_sid: str) -> Coroutine[Any, Any, bool]: ...
+
+    def admit(
+        self, welcome: Welcome, started: StreamStarted
+    ) -> Coroutine[Any, Any, Welcome | Verdict | None]: ...
+
+    def leave(self, lease: str) -> None: ...
 
 
 class Guest:
@@ -33,7 +50,7 @@ class Guest:
         self._reception, self._ticket, self._trunk = reception, ticket, trunk
         self.serializer: Serializer = trunk.serializer(_query(ticket))
 
-    def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined:
+    def open(self, started: StreamStarted, sink: MediaSink) -> Opened:
         return self._reception.open(self._ticket, self._trunk, started, sink)
 
     def held(self) -> Sequence[bytes]:
@@ -50,7 +67,7 @@ class UnknownGuest:
         self._inner: Serializer | None = None
         self.serializer: Serializer = self
 
-    def open(self, started: StreamStarted, sink: MediaSink) -> CallPort | Declined:
+    def open(self, started: StreamStarted, sink: MediaSink) -> Opened:
         assert self._trunk is not None  # `decode` gave the `start`
         return self._reception.open(self._ticket, self._trunk, started, sink)
 
@@ -105,11 +122,14 @@ class Reception:
         open_call: OpenWelcome,
         refused: Callable[[str, str], None],
         turned_away: Callable[[Expected], None] = lambda expected: None,
+        peers: Peers | None = None,
+        full: Callable[[], None] = lambda: None,
     ) -> None:
         """`refused(where, reason)` counts; the labels are bounded. `turned_away`: a call of ours, for want of
-        room."""
+        room. `full()`: the peers have no place left."""
         self._doorkeeper, self._trunks, self._proxy_host = doorkeeper, trunks, proxy_host
         self._open_call, self._refused, self._turned_away = open_call, refused, turned_away
+        self._peers, self._full = peers, full
 
     def admit(self, request: Any) -> Guest | UnknownGuest | Refused:
         """An upgrade request."""
@@ -126,16 +146,64 @@ class Reception:
             return UnknownGuest(self, ticket, self._trunks)
         return Guest(self, ticket, ticket.trunk)
 
-    def open(
-        self, ticket: Ticket, trunk: Trunk, started: StreamStarted, sink: MediaSink
-    ) -> CallPort | Declined:
+    def open(self, ticket: Ticket, trunk: Trunk, started: StreamStarted, sink: MediaSink) -> Opened:
         """The stream's `start`."""
+        if self._peers is not None:
+            return self._open_shared(self._peers, ticket, trunk, started, sink)
         welcome = self._doorkeeper.welcome(ticket, trunk, started)
         if isinstance(welcome, Refused):
-            self._refused("start", welcome.reason)
-            return Declined(welcome.reason)
+            return self._decline(welcome.reason)
+        return self._opened(started, sink, welcome)
+
+    async def _open_shared(
+        self, peers: Peers, ticket: Ticket, trunk: Trunk, started: StreamStarted, sink: MediaSink
+    ) -> CallPort | Declined:
+        """With the others' consent: the token is spent for all of them, the place is one of all."""
+        dial_id = self._doorkeeper.dial_id(ticket, trunk, started)
+        await peers.learn_call(trunk.name, started.call_sid, dial_id)
+        welcome = self._doorkeeper.welcome(ticket, trunk, started)
+        if isinstance(welcome, Refused):
+            return self._decline(welcome.reason)
+        if trunk.rules.enforced and not welcome.nonce and await peers.seen(trunk.name, started.call_sid):
+            return self._decline("second_stream")  # it had its stream elsewhere
+        admitted = await peers.admit(welcome, started)
+        if admitted is None:
+            return self._decline(Fault.SPENT.value)
+        if admitted is Verdict.LIVE:
+            return self._decline("second_stream")
+        if not isinstance(admitted, Welcome):
+            self._full()
+            return self._no_place(welcome)
+        return self._with_place(peers, started, sink, admitted)
+
+    def _with_place(
+        self, peers: Peers, started: StreamStarted, sink: MediaSink, welcome: Welcome
+    ) -> CallPort | Declined:
+        """A place that comes to nothing is given back."""
+        opened: CallPort | Declined | None = None
+        try:
+            # While we asked, another stream of the call may have come here.
+            live = self._doorkeeper.live(welcome.carrier, started.call_sid)
+            if live and not welcome.nonce:
+                opened = self._decline("second_stream")
+            else:
+                opened = self._opened(started, sink, replace(welcome, replaces=live))
+        finally:
+            if opened is None or isinstance(opened, Declined):
+                peers.leave(welcome.lease)
+        return opened
+
+    def _decline(self, reason: str) -> Declined:
+        self._refused("start", reason)
+        return Declined(reason)
+
+    def _opened(self, started: StreamStarted, sink: MediaSink, welcome: Welcome) -> CallPort | Declined:
         own = {name: value for name, value in started.parameters.items() if name != TOKEN_PARAMETER}
         call = self._open_call(replace(started, parameters=own), sink, welcome)
-        if call is None and welcome.expected is not None and welcome.expected.outbound:
+        return self._no_place(welcome) if call is None else call
+
+    def _no_place(self, welcome: Welcome) -> Declined:
+        """Who dialled a call is told that it came to nothing."""
+        if welcome.expected is not None and welcome.expected.outbound:
             self._turned_away(welcome.expected)
-        return Declined("max_calls", full=True) if call is None else call
+        return Declined("max_calls", full=True)

@@ -1,7 +1,4 @@
-"""What `telephony_auth` comes to for each carrier, and which carriers are in service. Pure and light.
-
-`trust` goes by these rules; `voxray check` shows them.
-"""
+"""What is insisted on at the three doors of `trust`, by carrier, and who is in service at all. Pure."""
 
 from __future__ import annotations
 

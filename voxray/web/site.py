@@ -18,7 +18,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from voxray.web import hosts
-from voxray.web.channel import BoundedRequest, Channel, Deadlines, HttpRecorder, route_of
+from voxray.web.channel import (
+    SESSION_ROUTES,
+    BoundedRequest,
+    Channel,
+    Deadlines,
+    HttpRecorder,
+    route_of,
+)
 from voxray.web.envelope import failure
 from voxray.web.forwarded import Network
 
@@ -88,11 +95,17 @@ class Root(Resource):
     """
 
     def __init__(
-        self, api: Resource, hooks: Resource, media: Any | None, calls: Resource | None = None
+        self,
+        api: Resource,
+        hooks: Resource,
+        media: Any | None,
+        calls: Resource | None = None,
+        sessions: Resource | None = None,
     ) -> None:
         super().__init__()
         self._api = api
         self._calls = calls
+        self._sessions = sessions
         self._hooks = hooks
         self._media = media
         self.putChild(b"telephony", _Telephony(hooks, media))
@@ -108,6 +121,8 @@ class Root(Resource):
         route = route_of(request.path)
         if route == "calls" and self._calls is not None:
             return self._calls
+        if route in SESSION_ROUTES:
+            return self._sessions or self._hooks
         return self._hooks if route in ("root", "other", "calls") else self._api
 
 

@@ -22,10 +22,8 @@ from voxray.call.expected import Expectations, Expected, Welcome
 from voxray.frames import IncomingCall, StreamStarted
 from voxray.interfaces import AnswerDocuments, Authenticity, Proof, Serializer, SignedRequest
 from voxray.web.hosts import loggable
-from voxray.web.rules import Rules, rules_of
+from voxray.web.rules import Rules
 from voxray.web.tokens import ANY, DIAL, Claim, Fault, StreamTokens
-
-__all__ = ["Doorkeeper", "Refused", "Rules", "Ticket", "Trunk", "Visitor", "rules_of"]
 
 TOKEN_PARAMETER = "voxray_token"
 """The `<Parameter>` that repeats the path's token, for a proxy that swallows paths."""
@@ -107,7 +105,7 @@ class Doorkeeper:
         empty while only the carrier knows it.
         """
         self._trunks, self._configured = trunks, configured
-        self._tokens, self._expectations, self._live = tokens, expectations, live
+        self._tokens, self._expectations, self.live = tokens, expectations, live
         self._clock, self._wall_clock = clock, wall_clock
         self._recognise, self._dialed = recognise, dialed
 
@@ -160,7 +158,7 @@ class Doorkeeper:
         name, sid = trunk.name, call.call_sid
         if visitor.dialed is not None and visitor.dialed.over:
             return None
-        had_one = self._live(name, sid) or self._expectations.is_over(name, sid, now)
+        had_one = self.live(name, sid) or self._expectations.is_over(name, sid, now)
         if trunk.rules.enforced and sid and had_one:
             return None
         known = self._expectations.get(name, sid, now) if sid else None
@@ -245,11 +243,17 @@ class Doorkeeper:
             return self._without_token(ticket, trunk, started)
         if self._no_more_ours(expected):
             return Refused("call_over")
-        if (fault := self._tokens.spend(claim, self._wall_clock())) is not None:
+        now = self._wall_clock()
+        if (fault := self._tokens.spend(claim, now)) is not None:
             return Refused(fault.value)
-        replaces = self._live(trunk.name, started.call_sid)
+        replaces = self.live(trunk.name, started.call_sid)
         self._expectations.began(trunk.name, started.call_sid)
-        return Welcome(trunk.name, expected, replaces)
+        return Welcome(trunk.name, expected, replaces, claim.nonce, claim.expires_at - now)
+
+    def dial_id(self, ticket: Ticket, trunk: Trunk, started: StreamStarted) -> str:
+        """Our id of the call that the stream says it is, where it was dialled."""
+        claim = ticket.claim or self._claim_in_start(trunk, started)
+        return claim.dial_id if isinstance(claim, Claim) else ""
 
     def _no_more_ours(self, expected: Expected | None) -> bool:
         """A call that we placed and have given up since."""
@@ -285,7 +289,7 @@ class Doorkeeper:
         rules, name, sid = trunk.rules, trunk.name, started.call_sid
         if rules.token and not (rules.either and ticket.genuine):
             return Refused("token_missing")
-        if self._live(name, sid):
+        if self.live(name, sid):
             return Refused("second_stream")
         expected = self._expectations.get(name, sid, self._clock())
         if rules.signature and not ticket.genuine and not (expected and expected.verified):
