@@ -21,7 +21,6 @@ from voxray.worker import ThreadWorker
 
 ENGINE_SECS = 60.0
 SYSTEMD_SECS = 5.0
-REDIS_SECS = 5.0
 LOST = "redis_url names the master, or its sentinels: docs/redis.md"
 REFUSED = {
     "auth": "are user and password in redis_url right, and may that user do this?",
@@ -69,8 +68,7 @@ async def redis(reactor: Any, settings: Settings) -> Finding:
     begun = reactor.seconds()
     try:
         address = parse(settings.stores.redis_url)
-        connecting = Connector(address, reactor, WireFactory(reactor.callLater))()
-        wire = await Deferred.fromCoroutine(connecting).addTimeout(REDIS_SECS, reactor)
+        wire = await Connector(address, reactor, WireFactory(reactor.callLater))()  # it has its own limits
     except ConfigError as error:
         return Finding(Verdict.FAIL, "redis", str(error))
     except Refusal as refusal:
