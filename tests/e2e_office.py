@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,6 +38,8 @@ SECRET = "stand-in-secret"
 PRIVATE = base64.b64encode(b"\x05" * 32).decode("ascii")
 API_KEY = "owner-key"
 NAMES = tuple(CARRIERS)
+LATE_MS, TRIES = 120.0, 4
+"""A simulator whose clock ran later than that did not play a call in real time."""
 
 
 def said(do: Do, name: str, text: str, after: float = 0.0) -> Step:
@@ -181,10 +183,18 @@ class OfficeTestCase(TestCase):
 
     async def call(self, script: Script, quirks: Quirks | None = None, **target: Any) -> CallResult:
         """One call, as the carrier has it on a good day unless `quirks` say otherwise."""
-        [judged] = await self.judged(self.plan(script, quirks, **target))
+        judged = await self.steady(lambda: self.plan(script, quirks, **target), LATE_MS)
         self.assertEqual(judged.failures, ())
         assert judged.result is not None
         return judged.result
+
+    async def steady(self, make_plan: Callable[[], Plan], late_ms: float) -> Judged:
+        """A call in real time: one on which the machine kept us waiting says nothing, and is made again."""
+        for _ in range(TRIES):
+            [judged] = await self.judged(make_plan())
+            if judged.result is None or judged.result.worst_tick_ms <= late_ms:
+                return judged
+        raise AssertionError(f"the machine is too busy to measure: {judged.result.worst_tick_ms:.0f} ms late")
 
     async def received(self, script: Script, pickup: str = "answer", secs: float = 15.0) -> Judged:
         """The next call that the agent places, answered (or not) by a caller with this script."""

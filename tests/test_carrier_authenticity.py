@@ -244,14 +244,14 @@ class CatalogTests(SynchronousTestCase):
     def test_exotel_is_always_there(self) -> None:
         """Its control needs no credentials to say that closing transfers; its address can be another."""
         for keys, base_urls, url in (
-            ({}, {}, "https://api.in.exotel.com/v1/Accounts//Calls/connect.json"),
-            ({"exotel_account_sid": "a"}, {"exotel": "http://127.0.0.1:9/"}, "http://127.0.0.1:9/v1/Accounts/a/Calls/connect.json"),
+            ({}, {}, "https://api.in.exotel.com/v1/Accounts//Calls"),
+            ({"exotel_account_sid": "a"}, {"exotel": "http://127.0.0.1:9/"}, "http://127.0.0.1:9/v1/Accounts/a/Calls"),
         ):  # fmt: skip
             document = {"runner_transport": "exotel", "api_keys": keys, "base_urls": base_urls}
             control: Any = catalog_carriers.build_carrier("exotel").control(
                 configured(document), None, Clock()
             )
-            self.assertEqual(control._dial_url, url)
+            self.assertEqual(control._calls_url, url)
 
 
 class HeaderTests(SynchronousTestCase):

@@ -58,7 +58,7 @@ class BashTests(SynchronousTestCase):
         script = (
             f"source '{ROOT}/contrib/completion/voxray.bash'\n"
             'COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))\n'
-            '_voxray 2>/dev/null\nprintf "%s\\n" "${COMPREPLY[@]}"'
+            '_voxray_command 2>/dev/null\nprintf "%s\\n" "${COMPREPLY[@]}"'
         )
         done = subprocess.run(
             ["bash", "--norc", "-c", script, "bash", *words],

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from twisted.internet import reactor
 from twisted.web.client import Agent, readBody
+from twisted.web.http_headers import Headers
 
 from tests.e2e_office import OfficeTestCase, said
 from voxray.simulator.result import CallResult
@@ -118,7 +119,8 @@ class CarrierTests(OfficeTestCase):
             if path and self.side.name == "telnyx":
                 continue  # may wait for its token until `start`: tests/test_attack_trust.py
             method = b"GET" if path else b"POST"
-            response = await agent.request(method, f"{self.url}{path}".encode())
+            upgrade = Headers({"Upgrade": ["websocket"], "Connection": ["Upgrade"]}) if path else None
+            response = await agent.request(method, f"{self.url}{path}".encode(), upgrade)
             self.assertEqual((response.code, await readBody(response)), (status, b""))
         self.assertEqual(self.ears.asked, 0)
 

@@ -89,7 +89,7 @@ class TunnelTests(OfficeTestCase):
         self.assertIn("a page of HTML", await self.failures())
         self.assertEqual(self.listed(), [("POST", "/", 200)])
         self.tunnel.interstitial, self.tunnel.websockets = False, False
-        self.assertIn("[426]: HTTP Upgrade header missing", await self.failures())
+        self.assertIn("[426]: Upgrade Required", await self.failures())
         self.assertEqual(self.listed(), [("POST", "/", 200), ("GET", "/telephony/ws/", 426)])
         self.tunnel.websockets, self.tunnel.port = True, free_port()
         self.assertIn("answered 502", await self.failures())

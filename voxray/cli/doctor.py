@@ -103,6 +103,7 @@ class Examination:
         reached = await self.outside(url)
         self._say(await self.daemon(reached))
         self._say(await self.clock(url))
+        self._say(await machine.redis(self._reactor, self._settings))
         self._say(machine.files(self._settings))
         self._say(await machine.systemd(self._reactor, os.environ))
         for finding in await machine.engines(self._reactor, self._settings):

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxray import config
+from voxray.config.credentials import DIRECTORY_ENV
 from voxray.config.read import DEFAULT_PATH, choose_path
 from voxray.errors import ConfigError
 from voxray.settings import Settings
 
 SERVICE_VARIABLES = "/etc/default/voxray"
 SERVICE_CREDENTIALS = "/etc/voxray/credentials"
-CREDENTIALS_ENV = "CREDENTIALS_DIRECTORY"
 OPTIONS = {"transport": "runner_transport", "port": "port", "proxy": "proxy_host"}
 _MAX_BYTES = 1 << 20
 
@@ -48,8 +48,8 @@ def given(options: argparse.Namespace, environ: Mapping[str, str]) -> Given:
     path = choose_path(options.config, environ)
     notes: list[str] = []
     seen = dict(environ) | _service(options.env_file, path, notes)
-    if CREDENTIALS_ENV not in seen and os.path.isdir(SERVICE_CREDENTIALS):
-        seen[CREDENTIALS_ENV] = SERVICE_CREDENTIALS
+    if DIRECTORY_ENV not in seen and os.path.isdir(SERVICE_CREDENTIALS):
+        seen[DIRECTORY_ENV] = SERVICE_CREDENTIALS
     typed = {key: getattr(options, option) for option, key in OPTIONS.items()}
     overrides = {key: value for key, value in typed.items() if value is not None}
     strict = bool(getattr(options, "strict", False))

@@ -21,6 +21,11 @@ from voxray.worker import ThreadWorker
 
 ENGINE_SECS = 60.0
 SYSTEMD_SECS = 5.0
+LOST = "redis_url names the master, or its sentinels: docs/redis.md"
+REFUSED = {
+    "auth": "are user and password in redis_url right, and may that user do this?",
+    "stale": "it loads still, or is a replica: name the master, or its sentinels",
+}
 FILES_A_CALL = 6  # the carrier's socket, three vendors', and some to spare
 FILES_BESIDES = 100
 UNIT = "voxray.service"
@@ -48,6 +53,38 @@ def files(settings: Settings, limit: int | None = None) -> Finding:
         return Finding(Verdict.OK, "open files", f"{here}, {needed} needed for {calls} calls")
     text = f"{soft} here, and {needed} may be needed for {calls} calls"
     return Finding(Verdict.WARN, "open files", text, f"ulimit -n {needed}; in a unit LimitNOFILE={needed}")
+
+
+# -- Redis -------------------------------------------------------------------------
+async def redis(reactor: Any, settings: Settings) -> Finding:
+    """By the daemon's own connector: master, TLS, user and password, then PING."""
+    if settings.stores.session_store != "redis":
+        return Finding(Verdict.SKIP, "redis", "not used: session_store is memory")
+    from voxray.stores.address import parse
+    from voxray.stores.connector import Connector
+    from voxray.stores.replies import Lost, Refusal
+    from voxray.stores.wire import WireFactory
+
+    begun = reactor.seconds()
+    try:
+        address = parse(settings.stores.redis_url)
+        wire = await Connector(address, reactor, WireFactory(reactor.callLater))()  # it has its own limits
+    except ConfigError as error:
+        return Finding(Verdict.FAIL, "redis", str(error))
+    except Refusal as refusal:
+        return Finding(
+            Verdict.FAIL,
+            "redis",
+            f"{address} refuses us: {refusal}",
+            REFUSED.get(refusal.meaning.value, "see its log"),
+        )
+    except Lost as error:
+        return Finding(Verdict.FAIL, "redis", f"{address}: {error}", LOST)
+    except Exception as error:  # noqa: BLE001 - a connection fails in many ways
+        text = f"no connection to {address} ({type(error).__name__})"
+        return Finding(Verdict.FAIL, "redis", text, "does it run, and is redis_url right?")
+    wire.abort()
+    return Finding(Verdict.OK, "redis", f"{address} answers, in {(reactor.seconds() - begun) * 1000:.0f} ms")
 
 
 # -- systemd -----------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import MappingProxyType
 
@@ -32,8 +32,8 @@ class Loaded:
     warnings: tuple[str, ...]
     origins: Mapping[str, str]
     """key -> "file", the variable or the option that set it; absent: the default."""
-    given: Mapping[str, object]
-    """key -> its value, of those that were set, before rules that join several keys."""
+    given: Mapping[str, object] = field(repr=False)
+    """key -> its value, of those that were set, before rules that join several keys; secrets too."""
 
 
 def installed(package: str) -> bool:

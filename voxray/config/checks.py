@@ -7,7 +7,6 @@ look at the disk.
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Iterator, Sequence
 
 from voxray.config import names
@@ -110,6 +109,8 @@ def _readable(path: str, key: str) -> None:
 
 def _tls(tls: TlsSettings) -> None:
     """The pair is loaded once for trial: the daemon must not find out while it starts listening."""
+    import ssl  # slow to import, and seldom needed
+
     for key, path in (("tls_cert_file", tls.cert_file), ("tls_key_file", tls.key_file)):
         if not path:
             raise ConfigError(f"tls_enable is true but {key} is not set")

@@ -161,7 +161,7 @@ class MediaResource(WebSocketResource):
 
 def _no_upgrade(request: Any) -> bytes:
     """Whoever it is: most often a proxy that drops the two headers, which has to show in its log."""
-    request.setResponseCode(426)
+    request.setResponseCode(426, b"Upgrade Required")
     request.setHeader(b"Upgrade", b"websocket")
     return b""
 
