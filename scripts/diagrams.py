@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "design.md"
 # name in the document -> module whose `machine` is drawn
-MACHINES = {"call": "voxray.call.machine", "floor": "voxray.call.floor"}
+MACHINES = {"call": "voxray.call.machine", "floor": "voxray.call.floor", "stop": "voxray.drain"}
 
 BLOCK = re.compile(
     r"(?P<open><!-- diagram: (?P<name>\w+) -->\n).*?(?P<close><!-- end diagram -->)", re.DOTALL

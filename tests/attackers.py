@@ -40,6 +40,7 @@ SCRIPTED: dict[str, object] = {
     "vad_type": "energy",
     "log_level": "debug",
     "start_timeout_secs": 1.0,
+    "drain_timeout_secs": 0,
 }
 
 

@@ -110,7 +110,9 @@ class OfficeTestCase(TestCase):
     timeout = 110
     scenario: ClassVar[Mapping[str, object]] = {}
 
-    async def open(self, carrier: str, ears: Ears | None = None, **document: object) -> None:
+    async def open(
+        self, carrier: str, ears: Ears | None = None, drain_secs: float = 0.0, **document: object
+    ) -> None:
         self.ears, self.events = ears or Ears(), []
         vendor = reactor.listenTCP(0, Site(self.ears, reactor=reactor), interface="127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(vendor.stopListening)
@@ -126,6 +128,7 @@ class OfficeTestCase(TestCase):
             "OPENAI_BASE_URL": f"http://127.0.0.1:{vendor.getHost().port}/v1",
             "VOXRAY_SERVER_API_KEY": API_KEY,
             "PYTHONPATH": str(ROOT),
+            "VOXRAY_DRAIN_TIMEOUT_SECS": str(drain_secs),
         }
         self.daemon = Daemon(reactor, self.events.append)
         self.daemon.start(self.config(carrier, document), settings, ROOT)

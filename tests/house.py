@@ -28,8 +28,9 @@ from tests.test_call_call import QUIET, TONE
 from tests.test_media_socket import start
 from tests.test_web_http import Answer
 from tests.wsframes import PING, ServerFrame, close_code, frame, handshake, server_frames
-from voxray import catalog, collector, inference, tap, worker
+from voxray import catalog, collector, inference, logs, tap, worker
 from voxray.call.expected import Expected
+from voxray.config import Loaded
 from voxray.frames import ULAW_8K, CallInfo, Speech
 from voxray.interfaces import CallControl, Providers
 from voxray.worker import ThreadWorker
@@ -159,7 +160,13 @@ class House:
         case.patch(tap, "time", dates)
         made = loaded({**BASE, "port": free_port(), **(document or {})}, **environ)
         self.settings = made.settings
-        self.daemon: Any = tap._build(made.settings, made.warnings, self.reactor)
+        self._document, self._environ = (
+            {**BASE, "port": made.settings.server.port, **(document or {})},
+            environ,
+        )
+        self.reading: Callable[[], Loaded] = lambda: made
+        """What reading the configuration again gives."""
+        self.daemon: Any = tap._build(made.settings, made.warnings, self.reactor, load=lambda: self.reading())
         self.listener: socket.socket = self.daemon._parts.listener
         self.address = self.listener.getsockname()
         globalLogPublisher.addObserver(self.logged.append)
@@ -180,6 +187,17 @@ class House:
         self._case.successResultOf(stopping)
         globalLogPublisher.removeObserver(self.logged.append)
         self._case.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def reload(self, **changes: object) -> None:
+        """SIGHUP, with these keys changed in the file."""
+        self._case.addCleanup(logs.choose, logs._chosen)
+        self._document |= changes
+        self.reading = lambda: loaded(self._document, **self._environ)
+        self.daemon._signals._reload()
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.daemon._signals._on_term()
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -307,10 +307,63 @@ class DialTests(Together):
         self.assertEqual(there.post(path, form, signed).status, 404)
 
 
-class GivingUpTests(SynchronousTestCase):
-    """Where a call was placed, once it has rung for too long."""
+class OperationTests(Together):
+    """One of them drains, or gets another configuration."""
 
-    def given_up(self, ringing: bool) -> Any:
+    def test_drain(self) -> None:
+        """It takes the streams that the other announced, as long as it takes any; no webhooks, no dials."""
+        here, there = self.two()
+        path, parameters = here.answered(TWILIO.call_sid(1))
+        self.assertEqual(here.streams(path, TWILIO.call_sid(1), parameters), "")
+        here.terminate()
+        self.assertEqual(here.rings(TWILIO.call_sid(2)).status, 503)
+        path, parameters = there.answered(TWILIO.call_sid(2))
+        self.assertEqual(here.streams(path, TWILIO.call_sid(2), parameters), "")
+        self.assertEqual(len(self.calls(here)), 2)
+        path, parameters = there.answered(TWILIO.call_sid(3))
+        self.assertEqual(there.streams(path, TWILIO.call_sid(3), parameters), "")
+
+    def test_told_while_another_is_asked(self) -> None:
+        """A stream that may be a call is waited for; one that comes too late gives its place back."""
+        here, _ = self.two(max_calls=1, goodbye="")
+        path, parameters = here.answered(TWILIO.call_sid(1))
+        line, status = here.connects(path)
+        asking: Deferred[bool] = Deferred()
+
+        async def spend(nonce: str, ttl_secs: float) -> bool:
+            return await asking
+
+        self.patch(self.shared[0], "spend", spend)
+        line.send(TWILIO.start(TWILIO.call_sid(1), parameters))
+        here.terminate()
+        here.pass_time(1)
+        self.assertFalse(here.reactor.hasStopped)
+        here.terminate()  # nobody is let in any more
+        asking.callback(True)
+        self.assertEqual((status, line.code, self.calls(here)), (101, 1013, []))
+        self.assertEqual(self.now(self.board.count()), 0)
+        line.lose()
+        here.pass_time(1)
+        self.assertTrue(here.reactor.hasStopped)
+
+    def test_reload(self) -> None:
+        """The limit of all calls, and how long an announced one is kept for the others."""
+        here, there = self.two(max_calls=2)
+        for number, house in ((1, here), (2, there)):
+            path, parameters = house.answered(TWILIO.call_sid(number))
+            self.assertEqual(house.streams(path, TWILIO.call_sid(number), parameters), "")
+        here.reload(max_calls=3, stream_token_secs=5)
+        path, parameters = here.answered(TWILIO.call_sid(3))
+        self.assertIn(b"<Reject", there.rings(TWILIO.call_sid(9)).body)
+        self.assertIsNotNone(self.now(self.shared[1].announced("twilio", TWILIO.call_sid(3))))
+        self.pass_time(6, here, there)
+        self.assertIsNone(self.now(self.shared[1].announced("twilio", TWILIO.call_sid(3))))
+
+
+class GivingUpTests(SynchronousTestCase):
+    """Where a call was placed, once it has rung for too long, or the instance drains."""
+
+    def given_up(self, ringing: bool, draining: bool = False) -> Any:
         from tests.test_dials import Control, Tokens
         from voxray.call.dials import Dials
         from voxray.interfaces import Dialed
@@ -334,6 +387,8 @@ class GivingUpTests(SynchronousTestCase):
         self.assertEqual([(each.body, each.to_number) for each in told], [({"a": 1}, "+1555")])
         control.orders[-1][1].callback(Dialed("ref", "CA1"))
         dial_id = self.successResultOf(placing).dial_id
+        if draining:
+            dialer.give_up_all("shutdown", lambda dial_id: False)
         clock.advance(RING_SECS + GRACE_SECS)
         dial = dials.get(dial_id)
         assert dial is not None
@@ -342,7 +397,9 @@ class GivingUpTests(SynchronousTestCase):
     def test_it_rings(self) -> None:
         """Given up at the carrier."""
         self.assertEqual(self.given_up(True), (["ref"], "failed", "CA1"))
+        self.assertEqual(self.given_up(True, draining=True), (["ref"], "failed", "CA1"))
 
     def test_it_is_up_elsewhere(self) -> None:
         """Left alone: to cancel would hang up on somebody."""
         self.assertEqual(self.given_up(False), ([], "up", "CA1"))
+        self.assertEqual(self.given_up(False, draining=True), ([], "up", "CA1"))

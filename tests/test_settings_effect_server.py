@@ -214,3 +214,16 @@ class WatchTests(SynchronousTestCase):
         for hidden in self._turn_logged({}):
             self.assertNotIn("secret", hidden)
             self.assertNotIn("nine", hidden)
+
+
+class StopTests(SynchronousTestCase):
+    def test_drain_timeout_secs(self) -> None:
+        """After SIGTERM a call goes on for so long, and is then told goodbye; 0: at once."""
+        for secs in (0.0, 30.0):
+            house = House(self, {"goodbye": "Bye now.", "drain_timeout_secs": secs})
+            line = house.dial()
+            house.terminate()
+            line.silence(max(0.0, secs - 0.5))
+            self.assertEqual(line.said, [])
+            line.silence(1.0)
+            self.assertEqual((line.said, line.code), (["Bye now."], 1001))

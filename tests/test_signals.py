@@ -53,15 +53,42 @@ class HangUpTests(SynchronousTestCase):
 
 
 class TermTests(SynchronousTestCase):
-    def test_a_second_sigterm(self) -> None:
-        """Once the end has begun, SIGTERM and SIGINT are lines in the log."""
-        told: list[str] = []
-        signals = Signals(lambda function, text: told.append(text))
-        self.addCleanup(signals.restore)
+    """SIGTERM and SIGINT: told each time, and nothing else."""
+
+    def setUp(self) -> None:
+        self.handed_over: list[Callable[[], Any]] = []
+        self.told = 0
+        self.signals = Signals(self.handed_over.append, on_term=self.tell)
+        self.addCleanup(self.signals.restore)
+
+    def tell(self) -> None:
+        self.told += 1
+
+    def test_each_time(self) -> None:
+        """Each is handed to the reactor's thread; the handler itself does nothing."""
+        self.signals.reactor_runs()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        self.assertEqual(self.told, 0)
+        for call in self.handed_over:
+            call()
+        self.assertEqual(self.told, 3)
+
+    def test_before_the_reactor_runs(self) -> None:
+        """Nothing is touched: the reactor would put its own handlers in place of ours."""
         before = signal.getsignal(signal.SIGTERM)
-        signals.stopping()
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGINT)
-        self.assertEqual(told, ["already stopping"] * 2)
-        signals.restore()
+        self.signals.running()
+        self.assertEqual(signal.getsignal(signal.SIGTERM), before)
+
+    def test_ignored(self) -> None:
+        """SIGINT of a job in a script's background is ignored, and stays so."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        self.signals.reactor_runs()
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
+
+    def test_restored(self) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        self.signals.reactor_runs()
+        self.signals.restore()
         self.assertEqual(signal.getsignal(signal.SIGTERM), before)

@@ -126,13 +126,17 @@ class OptionsTests(SynchronousTestCase):
         self.write({**LOCAL, "prot": 1})
         self.assertIn('--strict: unknown key "prot"', self.refused("--strict", "--config", self.path))
 
-    def test_path_is_absolute(self) -> None:
-        """twistd changes directory after parsing: the path is kept absolute for the next reading."""
+    def test_from_another_directory(self) -> None:
+        """twistd may change directory after parsing: relative paths start where they did, however given."""
         self.addCleanup(os.chdir, os.getcwd())
-        os.chdir(self.directory)
-        options = self.parse("--config", "voxray.json")
-        os.chdir("/")
-        self.assertEqual(options.load().settings, options.settings)
+        os.environ.update(VOXRAY_CDR_FILE="cdr.jsonl")
+        for words in (("--config", "voxray.json"), ()):
+            os.environ.update(VOXRAY_CONFIG="" if words else "voxray.json")
+            os.chdir(self.directory)
+            options = self.parse(*words)
+            os.chdir("/")
+            self.assertEqual(options.load().settings, options.settings)
+            self.assertEqual(options.settings.calls.cdr_file, str(self.directory / "cdr.jsonl"))
 
     def test_log(self) -> None:
         """In the foreground our observer writes at the chosen level; twistd's own choices are respected."""

@@ -384,15 +384,15 @@ class DialedTests(SynchronousTestCase):
         """A stream without webhook: the token is for our id; the carrier's is learnt from the stream."""
         house = House(trunk(inbound=False))
         house.dialed["d1"] = Expected("d1", "twilio", "", "+1", "+2", outbound=True)
-        welcome = house.starts(house.keeper.dial_token("d1", "twilio", 60))
+        welcome = house.starts(house.tokens.mint("twilio", "dial:d1", house.wall))
         assert isinstance(welcome, Welcome) and welcome.expected is not None
         self.assertEqual((welcome.expected.call_sid, welcome.expected.verified), (SID, True))
         house.dialed["d2"] = Expected("d2", "twilio", OTHER, outbound=True)
         self.assertEqual(
-            reason(house.starts(house.keeper.dial_token("d2", "twilio", 60))), "token_other_call"
+            reason(house.starts(house.tokens.mint("twilio", "dial:d2", house.wall))), "token_other_call"
         )
         self.assertEqual(
-            reason(house.starts(house.keeper.dial_token("d9", "twilio", 60))), "token_other_call"
+            reason(house.starts(house.tokens.mint("twilio", "dial:d9", house.wall))), "token_other_call"
         )
 
     def test_nobody_calls_in(self) -> None:
@@ -439,6 +439,31 @@ class TokenTests(SynchronousTestCase):
     def test_rubbish(self, text: str) -> None:
         """Nothing that is not ours is read, and nothing raises."""
         self.assertIn(self.tokens.read(text, 0.0), (Fault.FORGED, Fault.MALFORMED))
+
+    def test_another_key(self) -> None:
+        """What the old one signed is good as long as it says, and nothing that it signs after that."""
+        ringing = self.tokens.mint("twilio", "dial:1", 1060.0)  # good until 1180
+        self.tokens.sign_with(b"new", 1000.0)
+        elsewhere = StreamTokens(b"key", 120.0).mint("twilio", SID, 1000.0)
+        forged = StreamTokens(b"key", 9_000.0).mint("twilio", SID, 1000.0)
+        own = self.tokens.mint("twilio", SID, 1179.0)
+        for token, now, good in (
+            (ringing, 1179.0, True),
+            (elsewhere, 1119.0, True),
+            (forged, 1179.0, True),
+            (forged, 1180.0, False),
+            (own, 1200.0, True),
+            (self.tokens.mint("twilio", SID, 1200.0), 1200.0, True),
+        ):
+            self.assertEqual(isinstance(self.tokens.read(token, now), Claim), good, (token, now))
+
+    def test_a_key_taken_back(self) -> None:
+        """The old key in force again, or the same one told again: there is one key, and it is good."""
+        for key in (b"new", b"key", b"key"):
+            self.tokens.sign_with(key, 1000.0)
+        token = self.tokens.mint("twilio", SID, 1000.0)
+        self.assertIsInstance(self.tokens.read(token, 1000.0), Claim)
+        self.assertEqual(list(self.tokens._former), [b"new"])
 
     def test_spent_ones_are_forgotten_when_expired(self) -> None:
         """Memory does not grow with the number of calls."""

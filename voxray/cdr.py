@@ -77,6 +77,12 @@ class CallRecords:
         self._waiting = 0
         self._written_out: Deferred[None] | None = None
 
+    def use(self, path: str) -> None:
+        """Holds for records from now on."""
+        if path != self._path:
+            self._path, self._file = path, LineFile(path)
+            self._look()
+
     def date(self) -> float:
         return self._wall_clock()
 
@@ -90,12 +96,11 @@ class CallRecords:
             **shown,
         )
         if self._path:
-            Deferred.fromCoroutine(self._write(as_line(fields)))
+            Deferred.fromCoroutine(self._write(self._file, as_line(fields)))
 
     async def start(self) -> None:
         """Tries the file, and waits for nothing: calls are answered without it."""
-        if self._path:
-            Deferred.fromCoroutine(self._try())
+        self._look()
 
     async def stop(self) -> None:
         """Writes what is waiting, for so long."""
@@ -109,19 +114,23 @@ class CallRecords:
         self._complain()
 
     # -- inside --------------------------------------------------------------
-    async def _try(self) -> None:
+    def _look(self) -> None:
+        if self._path:
+            Deferred.fromCoroutine(self._try(self._file))
+
+    async def _try(self, file: LineFile) -> None:
         try:
-            await self._worker.run(lambda: self._file.append(""))
+            await self._worker.run(lambda: file.append(""))
         except OSError as problem:
             text = "cdr_file {path} cannot be written: {why}"
-            self.log.error(text, path=self._path, why=_words(problem))
+            self.log.error(text, path=file.path, why=_words(problem))
         except (ProviderError, CancelledError):
             return  # stopped already
 
-    async def _write(self, line: str) -> None:
+    async def _write(self, file: LineFile, line: str) -> None:
         self._waiting += 1
         try:
-            await self._worker.run(lambda: self._file.append(line))
+            await self._worker.run(lambda: file.append(line))
         except (OSError, ProviderError, CancelledError) as problem:
             self._counter.inc()
             self._lost, self._why = self._lost + 1, problem

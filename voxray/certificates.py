@@ -65,7 +65,7 @@ def _date(timestamp: float) -> str:
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
-    """Hands the current certificate to every new connection. A `service.Startable`."""
+    """Hands the current certificate to every new connection. A service's startable."""
 
     log = Logger()
 
@@ -102,6 +102,12 @@ class Certificates:
     async def stop(self) -> None:
         if self._looking.running:
             self._looking.stop()
+
+    def use(self, cert_file: str, key_file: str) -> None:
+        """The pair is in other files from now on."""
+        if cert_file and key_file and (cert_file, key_file) != self._files:
+            self._files = cert_file, key_file
+            self.reload()
 
     # -- reading again ---------------------------------------------------------
     def reload(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -24,6 +24,15 @@ class Entrance:
     startables: tuple[Certificates, ...] = ()
     workers: tuple[ThreadWorker, ...] = ()
     on_hangup: tuple[Callable[[], None], ...] = ()
+    certificates: Certificates | None = None
+    proxied: ProxiedFactory | None = None
+
+    def use(self, server: ServerSettings) -> None:
+        """Holds for connections from now on. Whether there is TLS or a PROXY header stays as it is."""
+        if self.certificates is not None:
+            self.certificates.use(server.tls.cert_file, server.tls.key_file)
+        if self.proxied is not None:
+            self.proxied.trusted = networks(server.trusted_proxies) or self.proxied.trusted
 
 
 def entrance(
@@ -42,8 +51,8 @@ def entrance(
             TlsRecorder(metrics.registry),
         )
         factory = TLSMemoryBIOFactory(certificates, False, site, reactor)
-        made = Entrance(factory, (certificates,), (worker,), (certificates.reload,))
+        made = Entrance(factory, (certificates,), (worker,), (certificates.reload,), certificates)
     if server.proxy_protocol:
         proxied = ProxiedFactory(made.factory, networks(server.trusted_proxies), reactor.seconds)
-        made = Entrance(proxied, made.startables, made.workers, made.on_hangup)
+        made = replace(made, factory=proxied, proxied=proxied)
     return made

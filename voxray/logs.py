@@ -1,7 +1,7 @@
 """How log events are written: text for people, or one JSON object a line (`{"level","msg",…}`).
 
-`choose` is called once the settings are known; `observer` is what twistd calls when it starts logging.
-A line is always one line: control characters of a stranger's making are escaped.
+`choose` is called once the settings are known, and when they are read again; `observer` is what twistd calls
+when it starts logging. A line is always one line: control characters of a stranger's making are escaped.
 """
 
 from __future__ import annotations
@@ -12,15 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogObserver,
-    LogEvent,
-    LogLevel,
-    LogLevelFilterPredicate,
-    eventAsText,
-    formatEvent,
-)
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, formatEvent
 from zope.interface import provider
 
 from voxray.call.record import FIELDS
@@ -36,22 +28,31 @@ _chosen = LogSettings()
 
 
 def choose(settings: LogSettings) -> None:
-    """What the next `observer` will write."""
+    """What the `observer` writes from now on."""
     global _chosen
     _chosen = settings
 
 
 def observer() -> ILogObserver:
     """For twistd's `--logger`: writes to standard output what the settings ask for."""
-    return make_observer(sys.stdout, _chosen)
+    return make_observer(sys.stdout, lambda: _chosen)
 
 
-def make_observer(stream: IO[str] | None, settings: LogSettings) -> ILogObserver:
-    """Writes events of the level and above to `stream`."""
-    to_line = json_line if settings.json else text_line
-    predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[settings.level])
-    filtered: ILogObserver = FilteringLogObserver(_writer(stream, to_line), [predicate])
-    return filtered
+def make_observer(stream: IO[str] | None, settings: Callable[[], LogSettings]) -> ILogObserver:
+    """Writes events of the level and above to `stream`; the settings are asked at every event."""
+
+    def to_line(event: LogEvent) -> str:
+        return json_line(event) if settings().json else text_line(event)
+
+    lines = PatientLines(stream, to_line)
+
+    def write(event: LogEvent) -> None:
+        level = event.get("log_level")
+        if level is not None and level >= LEVELS[settings().level]:
+            lines.write(to_line(event) + "\n")
+
+    observing: ILogObserver = provider(ILogObserver)(write)
+    return observing
 
 
 def text_line(event: LogEvent) -> str:
@@ -75,16 +76,6 @@ def json_line(event: LogEvent) -> str:
     if failure := event.get("log_failure"):
         line["traceback"] = failure.getTraceback()
     return json.dumps(line, default=str)
-
-
-def _writer(stream: IO[str] | None, to_line: Callable[[LogEvent], str]) -> ILogObserver:
-    lines = PatientLines(stream, to_line)
-
-    def write(event: LogEvent) -> None:
-        lines.write(to_line(event) + "\n")
-
-    observing: ILogObserver = provider(ILogObserver)(write)
-    return observing
 
 
 def _safe(text: str) -> str:

@@ -5,6 +5,8 @@ Labels are bounded: stage, model, status and reasons from small sets, never an i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -68,6 +70,16 @@ class Metrics:
 
         # Ours
         self.up = gauge("voxray_up", "1 while the daemon serves")
+        self.draining = gauge("voxray_draining", "1 while calls finish and no new ones are taken")
+        self.config_reloads = counter(
+            "voxray_config_reload_total",
+            "Times the configuration was read again: loaded, or kept because the new one cannot serve",
+            "outcome",
+        )
+        self.config_loaded_at = gauge(
+            "voxray_config_last_reload_success_timestamp_seconds",
+            "When the configuration that new calls get was read",
+        )
         self.calls_active = gauge("voxray_calls_active", "Calls with a media stream now")
         self.calls_started = counter("voxray_calls_started_total", "Calls whose stream started")
         self.calls_refused = counter("voxray_calls_refused_total", "Calls not taken", "reason")
@@ -129,6 +141,21 @@ class HttpRecorder:
         m.http_duration.labels(method, route).observe(seconds)
         if status >= 400:
             m.http_errors.labels(method, route, f"{status // 100}xx").inc()
+
+
+class ConfigRecorder:
+    """The configuration: read at the start, and again on SIGHUP."""
+
+    def __init__(self, metrics: Metrics, wall_clock: Callable[[], float]) -> None:
+        self._metrics, self._wall_clock = metrics, wall_clock
+        for outcome in ("loaded", "kept"):
+            metrics.config_reloads.labels(outcome)
+        metrics.config_loaded_at.set(wall_clock())
+
+    def reloaded(self, outcome: str) -> None:
+        self._metrics.config_reloads.labels(outcome).inc()
+        if outcome == "loaded":
+            self._metrics.config_loaded_at.set(self._wall_clock())
 
 
 class TlsRecorder:

@@ -52,6 +52,7 @@ class Options(usage.Options):
 
     settings: Settings
     warnings: tuple[str, ...] = ()
+    _cwd = ""
     passed: Passed = ()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -85,11 +86,11 @@ class Options(usage.Options):
         """Reads the configuration (again, on SIGHUP). Raises ConfigError."""
         names = {"transport": "runner_transport", "port": "port", "proxy": "proxy_host"}
         overrides = {key: self[option] for option, key in names.items() if self[option] is not None}
-        return config.load(self["config"], os.environ, overrides=overrides, strict=bool(self["strict"]))
+        strict = bool(self["strict"])
+        return config.load(self["config"], os.environ, overrides=overrides, strict=strict, cwd=self._cwd)
 
     def _load(self) -> None:
-        if self["config"]:
-            self["config"] = os.path.abspath(self["config"])  # twistd changes directory afterwards
+        self._cwd = os.getcwd()  # twistd may change directory afterwards
         self.passed = passed(os.environ)
         loaded = self.load()
         self.settings, self.warnings, self.origins = loaded.settings, loaded.warnings, loaded.origins

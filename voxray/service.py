@@ -18,16 +18,19 @@ from twisted.python.failure import Failure
 from voxray.call.exchange import Exchange
 from voxray.call.registry import Registry
 from voxray.collector import Collector
+from voxray.drain import Drain
+from voxray.editions import Editions
 from voxray.errors import ConfigError, ProviderError
 from voxray.http import HttpClient
 from voxray.lag import LagProbe
+from voxray.reloading import Reloader
 from voxray.signals import Signals
 from voxray.systemd import Notify
 from voxray.worker import ThreadWorker
 
 
 class Startable(Protocol):
-    """Providers, and the voice activity model."""
+    """What has a life of its own."""
 
     async def start(self) -> None: ...
 
@@ -38,7 +41,7 @@ class Startable(Protocol):
 class Parts:
     """What the service holds; `tap.makeService` makes it."""
 
-    exchange: Exchange
+    editions: Editions
     registry: Registry
     site: Any
     close_sockets: Callable[[int, str], Deferred[None]]
@@ -46,11 +49,17 @@ class Parts:
     startables: Sequence[Startable]
     workers: Sequence[ThreadWorker]
     http: HttpClient
-    phrases: Sequence[str]
     warnings: Sequence[str]
+    drain: Drain
+    reloader: Reloader
     notify: Notify
     on_hangup: Sequence[Callable[[], None]] = ()
-    """What is read again on SIGHUP."""
+    """What is read again on SIGHUP beside the configuration."""
+
+    @property
+    def exchange(self) -> Exchange:
+        """What new calls share."""
+        return self.editions.current.exchange
 
 
 class Daemon(Service):
@@ -62,21 +71,27 @@ class Daemon(Service):
         self._parts = parts
         self._reactor = reactor
         self._port: IListeningPort | None = None
-        self._lag = LagProbe(reactor, parts.exchange.metrics.reactor_lag.observe)
-        reload = (parts.notify.reloading, *parts.on_hangup, parts.notify.ready)
-        self._signals = Signals(reactor.callFromThread, reload)
+        self._metrics = parts.exchange.metrics
+        self._lag = LagProbe(reactor, self._metrics.reactor_lag.observe)
+        self._signals = Signals(
+            reactor.callFromThread, (*parts.on_hangup, parts.reloader.reload), parts.drain.asked
+        )
         self._collector = Collector(reactor, lambda: parts.registry.ended)
         self._starting: Deferred[None] | None = None
-        self._preparing: Deferred[None] | None = None
+
+    @property
+    def listening(self) -> bool:
+        return self._port is not None
 
     @property
     def ready(self) -> bool:
         """Whether a call would be answered now."""
-        return self._port is not None
+        return self.listening and self._parts.drain.serving
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         self._signals.running()
+        self._reactor.callWhenRunning(self._signals.reactor_runs)
         for warning in self._parts.warnings:
             self.log.warn("configuration: {text}", text=warning)  # "warning" is for Python's own
         self._starting = Deferred.fromCoroutine(self._start())
@@ -86,9 +101,8 @@ class Daemon(Service):
         parts = self._parts
         for startable in parts.startables:
             await startable.start()
-        await self._greetings()
         self._port = self._reactor.adoptStreamPort(parts.listener.fileno(), parts.listener.family, parts.site)
-        parts.exchange.metrics.up.set(1)
+        self._metrics.up.set(1)
         self._lag.start()
         self._collector.start()
         host, port = parts.listener.getsockname()[:2]
@@ -100,21 +114,8 @@ class Daemon(Service):
     def _status(self) -> str:
         """For `systemctl status`."""
         calls = len(self._parts.registry)
-        return f"{'answering' if self.ready else 'stopping'}, {calls} call{'' if calls == 1 else 's'}"
-
-    async def _greetings(self) -> None:
-        """Local voices take a moment; a vendor's may take long, so nobody waits for those."""
-        parts = self._parts
-        making = parts.exchange.phrases.prepare(parts.phrases)
-        if parts.exchange.providers.tts.name in ("local", "scripted"):
-            await making
-            return
-        self._preparing = Deferred.fromCoroutine(making)
-        self._preparing.addErrback(self._unless_cancelled, "fixed phrases failed")
-
-    def _unless_cancelled(self, failure: Failure, text: str) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure(text, failure)
+        doing = "answering" if self.ready else "draining" if self._parts.drain.admitting else "stopping"
+        return f"{doing}, {calls} call{'' if calls == 1 else 's'}"
 
     def _cannot_start(self, failure: Failure) -> None:
         """One line, and exit status 1."""
@@ -130,16 +131,16 @@ class Daemon(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
-        self._signals.stopping()
+        self._parts.drain.close()
+        self._parts.reloader.stop()
         self._parts.notify.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         parts = self._parts
-        for beginning in (self._starting, self._preparing):
-            if beginning is not None:
-                beginning.cancel()
-        parts.exchange.metrics.up.set(0)
+        if self._starting is not None:
+            self._starting.cancel()
+        self._metrics.up.set(0)
         self._lag.stop()
         self._collector.stop()
         if self._port is not None:

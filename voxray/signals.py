@@ -1,4 +1,8 @@
-"""What signals do to the daemon beyond Twisted's SIGTERM and SIGINT: none may kill calls by surprise."""
+"""What signals do to the daemon: none may kill calls by surprise.
+
+A handler does nothing but hand over to the reactor's thread: one that raised, or touched a call, would do so
+in the middle of whatever was running.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +15,33 @@ from twisted.logger import Logger
 
 
 class Signals:
-    """SIGHUP's default is to kill the process, and a second SIGTERM would be a traceback in Twisted."""
+    """SIGHUP's default is to kill the process, and SIGTERM's in Twisted is to stop the reactor at once."""
 
     log = Logger()
 
     def __init__(
-        self, call_from_thread: Callable[..., Any], on_hangup: Sequence[Callable[[], None]] = ()
+        self,
+        call_from_thread: Callable[..., Any],
+        on_hangup: Sequence[Callable[[], None]] = (),
+        on_term: Callable[[], None] = lambda: None,
     ) -> None:
         """`call_from_thread` is the reactor's: the only way from a signal handler into it.
 
-        `on_hangup`: what is to be done on SIGHUP, in this order, on the reactor's thread.
+        `on_hangup`: what is to be done on SIGHUP, in this order, `on_term` on SIGTERM and SIGINT, each time
+        one comes; on the reactor's thread.
         """
         self._call_from_thread = call_from_thread
-        self._on_hangup = on_hangup
+        self._on_hangup, self._on_term = on_hangup, on_term
         self._before: dict[int, Any] = {}
 
     def running(self) -> None:
         """The daemon begins. Under nohup SIGHUP is ignored already, and stays so."""
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            self._set(signal.SIGHUP, self._hung_up)
+        self._set(signal.SIGHUP, self._hung_up)
 
-    def stopping(self) -> None:
-        """The end has begun and is bounded: asking again changes nothing."""
+    def reactor_runs(self) -> None:
+        """The reactor has set handlers of its own; these take their place."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._set(number, self._asked_again)
+            self._set(number, self._terminated)
 
     def restore(self) -> None:
         """As it was before `running`; for a process that goes on, such as a test's."""
@@ -44,19 +50,20 @@ class Signals:
         self._before.clear()
 
     def _set(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
-        self._before.setdefault(number, signal.signal(number, handler))
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            self._before.setdefault(number, signal.signal(number, handler))
 
     def _hung_up(self, number: int, frame: FrameType | None) -> None:
         self._call_from_thread(self._reload)
 
     def _reload(self) -> None:
         """One part's failure must not keep the others from their turn."""
-        self.log.info("SIGHUP: certificates are read again; to change the configuration, restart")
+        self.log.info("SIGHUP: configuration and certificates are read again")
         for reload in self._on_hangup:
             try:
                 reload()
             except Exception:  # noqa: BLE001
                 self.log.failure("SIGHUP: reading again failed")
 
-    def _asked_again(self, number: int, frame: FrameType | None) -> None:
-        self._call_from_thread(self.log.info, "already stopping")
+    def _terminated(self, number: int, frame: FrameType | None) -> None:
+        self._call_from_thread(self._on_term)

@@ -6,6 +6,7 @@ reactor, so nothing imports this before makeService runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from socket import gethostname
 from typing import Any
@@ -65,7 +66,7 @@ def stores(settings: Settings, metrics: Metrics, reactor: Any) -> Stores:
     return Stores(RedisSessions(link, poisoned), replays, link, shared)
 
 
-def sessions(settings: Settings, kept: Stores) -> Any:
+def sessions(settings: Settings, kept: Stores, draining: Callable[[], bool]) -> Any:
     """The session endpoints' resource."""
     server = settings.server
     made = Sessions(
@@ -74,5 +75,6 @@ def sessions(settings: Settings, kept: Stores) -> Any:
         kept.sessions,
         kept.replays,
         settings.stores.session_ttl_secs,
+        draining,
     )
     return made.resource()

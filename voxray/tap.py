@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from voxray.config import Loaded
 from voxray.errors import ConfigError
 from voxray.listening import inherited
 from voxray.options import Options, complain
@@ -19,13 +23,14 @@ if TYPE_CHECKING:
 
     from twisted.application.service import IService
 
-    from voxray.call.exchange import Exchange
-    from voxray.cdr import CallRecords
-    from voxray.http import HttpClient
-    from voxray.metrics import Metrics
+    from voxray.drain import Drain
+    from voxray.edition import Edition, Premises
+    from voxray.editions import Editions
+    from voxray.entrance import Entrance
+    from voxray.reloading import Reloader
+    from voxray.service import Parts
     from voxray.settings import Settings
-    from voxray.storing import Stores
-    from voxray.telephony import Front, Lines
+    from voxray.systemd import Notify
     from voxray.worker import ThreadWorker
 
 __all__ = ["Options", "makeService"]
@@ -44,136 +49,146 @@ def makeService(options: Options) -> IService:
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
         adopted = inherited(options["listen"], options.passed)
-        return _build(options.settings, options.warnings, reactor, adopted)
+        return _build(options.settings, options.warnings, reactor, adopted, load=options.load)
     except ConfigError as error:
         complain(str(error))
 
 
 def _build(
-    settings: Settings, warnings: tuple[str, ...], reactor: Any, adopted: socket | None = None
+    settings: Settings,
+    warnings: tuple[str, ...],
+    reactor: Any,
+    adopted: socket | None = None,
+    *,
+    load: Callable[[], Loaded],
 ) -> IService:
-    from voxray.call.registry import Registry
-    from voxray.cdr import MAX_WAITING, CallRecords
+    """`adopted` is the port, where somebody has opened it for us; `load` reads the configuration again."""
+    from voxray.cdr import MAX_WAITING
+    from voxray.edition import build, install, site_of
+    from voxray.editions import Editions
     from voxray.entrance import entrance
-    from voxray.http import HttpClient
     from voxray.listening import bind
-    from voxray.metrics import Metrics
-    from voxray.service import Daemon, Parts
-    from voxray.storing import stores
+    from voxray.metrics import ConfigRecorder
+    from voxray.reloading import Reloader
+    from voxray.service import Daemon
     from voxray.systemd import Notify
-    from voxray.telephony import front, lines
     from voxray.worker import ThreadWorker
 
-    http = HttpClient(reactor)
-    workers = (ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1))
-    metrics = Metrics()
+    notify = Notify.of(os.environ, reactor)
     files = ThreadWorker(reactor, "files", 1, MAX_WAITING)
-    records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
-    made = lines(settings, reactor) if settings.calls.carrier else None
-    exchange = _exchange(settings, http, workers, made, reactor, metrics, records)
-    registry = Registry(
-        max_calls=settings.calls.max_calls,
-        make_call=_call_maker(exchange),
-        clock=reactor,
-        metrics=metrics,
-        expectations=made.expectations if made else None,
-    )
     daemon: Daemon
-    kept = stores(settings, metrics, reactor)
-    served = front(made, exchange, registry, reactor, lambda: daemon.ready, kept.shared) if made else None
-    site = _site(exchange, served, kept, reactor, ready=lambda: daemon.ready and kept.ready)
-    door = entrance(settings.server, site, reactor, time.time, exchange.metrics)
-    agent = settings.agent
-    daemon = Daemon(
-        Parts(
-            exchange=exchange,
-            registry=registry,
-            site=door.factory,
-            close_sockets=site.resource.close_sockets,
-            listener=adopted or bind(settings.server.host, settings.server.port),
-            startables=[
-                *kept.startables,
-                records,
-                exchange.activity,
-                *exchange.providers.all,
-                *([served.dialer] if served else []),
-                *door.startables,
-            ],
-            workers=[*workers, *door.workers],
-            http=http,
-            phrases=(agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology),
-            warnings=warnings,
-            notify=Notify.of(os.environ, reactor),
-            on_hangup=door.on_hangup,
-        ),
+    editions: Editions
+    premises, drain = _premises(
+        settings,
         reactor,
+        files,
+        notify,
+        drain_secs=lambda: editions.current.settings.calls.drain_timeout_secs,
+        ready=lambda: daemon.ready,
     )
+    first = build(premises, settings)
+    site = site_of(premises, first)
+    door = entrance(settings.server, site, reactor, time.time, premises.metrics)
+
+    def adopt(edition: Edition) -> None:
+        install(premises, site, edition)
+        door.use(edition.settings.server)
+
+    editions = Editions(first, adopt)
+    rebuild = partial(build, premises)
+    recorder = ConfigRecorder(premises.metrics, time.time)
+    reloader = Reloader(load, rebuild, editions, files, notify, recorder, premises.ready)
+    listener = adopted or bind(settings.server.host, settings.server.port)
+    daemon = Daemon(_parts(premises, editions, door, listener, warnings, drain, reloader, notify), reactor)
     return daemon
 
 
-def _exchange(
+def _parts(
+    premises: Premises,
+    editions: Editions,
+    door: Entrance,
+    listener: socket,
+    warnings: tuple[str, ...],
+    drain: Drain,
+    reloader: Reloader,
+    notify: Notify,
+) -> Parts:
+    """What the service starts, in this order."""
+    from voxray.service import Parts
+
+    office = premises.office
+    return Parts(
+        editions=editions,
+        registry=premises.registry,
+        site=door.factory,
+        close_sockets=office.sockets.close_all,
+        listener=listener,
+        startables=[
+            *premises.stores.startables,
+            premises.records,
+            editions,
+            office.dialer,
+            *door.startables,
+        ],
+        workers=[*premises.workers, *door.workers],
+        http=premises.http,
+        warnings=warnings,
+        drain=drain,
+        reloader=reloader,
+        notify=notify,
+        on_hangup=door.on_hangup,
+    )
+
+
+def _premises(
     settings: Settings,
-    http: HttpClient,
-    workers: tuple[ThreadWorker, ThreadWorker],
-    made: Lines | None,
     reactor: Any,
-    metrics: Metrics,
-    records: CallRecords,
-) -> Exchange:
-    """What all calls share."""
-    from voxray.call.exchange import Exchange
+    files: ThreadWorker,
+    notify: Notify,
+    *,
+    drain_secs: Callable[[], float],
+    ready: Callable[[], bool],
+) -> tuple[Premises, Drain]:
+    """What outlives the configuration, and how it ends."""
+    from twisted.internet.error import ReactorNotRunning
+
+    from voxray import catalog_carriers
     from voxray.call.metronome import Metronome
-    from voxray.call.phrases import PhraseBook
-    from voxray.catalog import build_providers
+    from voxray.call.registry import Registry
+    from voxray.cdr import CallRecords
+    from voxray.drain import Drain
+    from voxray.edition import Premises
+    from voxray.household import Household
+    from voxray.http import HttpClient
+    from voxray.metrics import Metrics
+    from voxray.office import Office
+    from voxray.storing import stores
+    from voxray.worker import ThreadWorker
 
-    providers = build_providers(settings, http, reactor, *workers)
-    return Exchange(
-        settings=settings,
-        providers=providers,
-        phrases=PhraseBook(providers.tts),
-        activity=_voice_activity(settings, reactor),
-        controls=made.controls if made else {},
-        clock=reactor,
-        beat=Metronome(reactor, BEAT_SECS),
+    def stop() -> None:
+        with suppress(ReactorNotRunning):  # it is stopping already
+            reactor.stop()
+
+    metrics = Metrics()
+    kept = stores(settings, metrics, reactor)
+    records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
+    client = catalog_carriers.rest_client(reactor)
+    office = Office(reactor, time.time, client, metrics, records, kept.shared)
+    registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
+    office.watch(registry)
+    drain = Drain(reactor, Household(registry, office, reactor, metrics, notify, stop), drain_secs)
+    premises = Premises(
+        reactor=reactor,
+        wall_clock=time.time,
+        http=HttpClient(reactor),
+        workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
         metrics=metrics,
-        pacings={name: carrier.pacing for name, carrier in made.carriers.items()} if made else {},
-        transfer_url=made.handovers.url if made else lambda call_id, number: "",
         records=records,
+        beat=Metronome(reactor, BEAT_SECS),
+        office=office,
+        registry=registry,
+        door=drain,
+        stores=kept,
+        ready=ready,
     )
-
-
-def _call_maker(exchange: Exchange) -> Any:
-    from voxray.call.call import Call
-
-    return lambda info, wire, sink, ended: Call(info, wire, sink, exchange, ended)
-
-
-def _voice_activity(settings: Settings, reactor: Any) -> Any:
-    from voxray.inference import InferenceThread, SileroVoiceActivity
-    from voxray.turns.vad import EnergyVoiceActivity
-
-    if settings.turns.vad_type == "energy":
-        return EnergyVoiceActivity(settings.turns.vad_threshold)
-    return SileroVoiceActivity(reactor, InferenceThread(reactor))
-
-
-def _site(exchange: Exchange, served: Front | None, kept: Stores, reactor: Any, *, ready: Any) -> Any:
-    from voxray.metrics import HttpRecorder
-    from voxray.storing import sessions
-    from voxray.web.api import Api
-    from voxray.web.forwarded import networks
-    from voxray.web.idle import Idle
-    from voxray.web.site import Root, VoxraySite
-
-    settings, metrics = exchange.settings, exchange.metrics
-    api = Api(ready, metrics.registry if settings.server.metrics_enabled else None)
-    if served is None:
-        root = Root(api.resource(), Idle().resource(), None, sessions=sessions(settings, kept))
-    else:
-        front = (served.hooks, served.media, served.calls)
-        root = Root(api.resource(), *front, sessions=sessions(settings, kept))
-    body_limit = settings.server.max_request_body_bytes
-    trusted = networks(settings.server.trusted_proxies)
-    return VoxraySite(
-        root, reactor, time.time, HttpRecorder(metrics), max_body_bytes=body_limit, trusted=trusted
-    )
+    return premises, drain

@@ -1,43 +1,36 @@
 """The telephone side of the daemon, put together: which carriers are in service, the door, the calls API.
 
-Part of the composition root: `tap` calls it, with the reactor in hand. The carrier of `runner_transport`
+Part of the composition root; once for each edition of the configuration. The carrier of `runner_transport`
 takes calls; every other whose credentials are there carries the calls that we place by it. With `auto` all
 four take calls; but where one has a secret, those without are not in service: the weakest door is the door.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from voxray import catalog_carriers
-from voxray.call.dials import Dial, Dials
 from voxray.call.exchange import Exchange
-from voxray.call.expected import Expectations, Expected
-from voxray.call.reasons import EndReason, reason_of
-from voxray.call.record import CallRecord, Records
+from voxray.call.expected import Expected
 from voxray.call.registry import Registry
 from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl
-from voxray.metrics import MediaRecorder, Metrics
+from voxray.metrics import Metrics
+from voxray.office import Office
 from voxray.settings import Settings
-from voxray.stores.shared import Shared
 from voxray.warming import Warming
 from voxray.web.calls import Calls
 from voxray.web.dialing import Dialer
-from voxray.web.handovers import Handovers
 from voxray.web.hooks import Admission, Hooks
 from voxray.web.keys import Keys
-from voxray.web.media import MediaFactory, MediaResource
-from voxray.web.peers import Peers
-from voxray.web.reception import Reception
+from voxray.web.media import MediaResource
+from voxray.web.reception import Door, Reception
 from voxray.web.rules import AUTO, in_service, rules_of
-from voxray.web.tokens import StreamTokens
 from voxray.web.trust import Doorkeeper, Trunk
 
 
@@ -46,22 +39,27 @@ class Lines:
     """The carriers, before there is a call: what the calls need of them, and what the web does."""
 
     settings: Settings
-    carriers: Mapping[str, catalog_carriers.Carrier]
-    controls: Mapping[str, CallControl]
-    trunks: Mapping[str, Trunk]
-    expectations: Expectations
-    dials: Dials
-    handovers: Handovers
+    carriers: Mapping[str, catalog_carriers.Carrier] = field(default_factory=dict)
+    controls: Mapping[str, CallControl] = field(default_factory=dict)
+    trunks: Mapping[str, Trunk] = field(default_factory=dict)
 
     @property
     def insecure(self) -> bool:
         """Strangers may start calls."""
         return any(trunk.inbound and not trunk.rules.signature for trunk in self.trunks.values())
 
+    @property
+    def default(self) -> str:
+        """The carrier of whatever names none; empty: each request tells."""
+        configured = self.settings.calls.carrier
+        return "" if configured == AUTO else configured
 
-def lines(settings: Settings, reactor: Any) -> Lines:
-    """The carriers of the settings."""
-    client = catalog_carriers.rest_client(reactor)
+
+def lines(settings: Settings, reactor: Any, client: Any = None) -> Lines:
+    """The carriers of the settings; none without `runner_transport`. `client` asks their APIs."""
+    if not settings.calls.carrier:
+        return Lines(settings)
+    client = catalog_carriers.rest_client(reactor) if client is None else client
     carriers = {name: catalog_carriers.build_carrier(name) for name in catalog_carriers.CARRIERS}
     controls = {
         name: control
@@ -69,17 +67,11 @@ def lines(settings: Settings, reactor: Any) -> Lines:
         if (control := carrier.control(settings, client, reactor)) is not None
     }
     trunks = _trunks(settings, carriers, controls)
-    dials = Dials()
     return Lines(
         settings=settings,
         carriers={name: carriers[name] for name in trunks},
         controls={name: control for name, control in controls.items() if name in trunks},
         trunks=trunks,
-        expectations=Expectations(settings.calls.stream_token_secs),
-        dials=dials,
-        handovers=Handovers(
-            settings.server.proxy_host, reactor.seconds, lambda call_id: dials.get(call_id) is not None
-        ),
     )
 
 
@@ -122,104 +114,74 @@ class Front:
     hooks: Any
     media: MediaResource
     calls: Any
-    dialer: Dialer
+    open_for_use: Callable[[], None]
+    """From now on calls are placed by these carriers."""
 
 
-def front(
-    made: Lines,
-    exchange: Exchange,
-    registry: Registry,
-    reactor: Any,
-    ready: Callable[[], bool],
-    shared: Shared | None = None,
-) -> Front:
-    """The webhooks, the media socket and the calls API. `shared`: with other instances, by Redis."""
-    settings, metrics = exchange.settings, exchange.metrics
-    configured, proxy_host = settings.calls.carrier, settings.server.proxy_host
-    peers = None if shared is None else _peers(made, registry, reactor, shared)
+def front(made: Lines, exchange: Exchange, office: Office, registry: Registry, door: Door) -> Front:
+    """The webhooks, the media socket and the calls API."""
+    settings, clock = exchange.settings, exchange.clock.seconds
+    proxy_host, longest_secs = settings.server.proxy_host, settings.agent.max_call_secs
+
+    peers = office.peers
 
     def room() -> bool:
         """What rings will be a call, and so will what was told to open its stream a moment ago."""
-        coming = made.expectations.coming(reactor.seconds()) + len(made.dials.dialing)
-        own = len(registry) + coming
+        own = len(registry) + office.expectations.coming(clock()) + len(office.dials.dialing)
         return own < settings.calls.max_calls if peers is None else peers.room(own)
 
-    doorkeeper = _doorkeeper(made, registry, reactor, peers)
-    dialer = Dialer(
-        made.controls,
-        "" if configured == AUTO else configured,
-        proxy_host,
-        made.dials,
-        doorkeeper,
-        reactor,
-        room=room,
-        longest_secs=settings.agent.max_call_secs,
-        peers=peers,
-        over=_recorder(exchange.records, reactor.seconds),
-    )
-    registry.watch(dialer)
-    admission = _admission(made, exchange, room, dialer, ready)
-    hooks = Hooks(doorkeeper, proxy_host, admission, configured, reactor.seconds, peers)
-    full = metrics.calls_refused.labels("max_calls").inc
+    doorkeeper = _doorkeeper(made, office, registry, clock)
+    admission = _admission(exchange, office, room, door)
+    hooks = Hooks(doorkeeper, proxy_host, admission, settings.calls.carrier, clock, peers)
     reception = Reception(
         doorkeeper,
         made.trunks,
         proxy_host,
         registry.open,
         admission.refused,
-        _turning_away(dialer),
+        _turning_away(office.dialer),
         peers,
-        full,
+        exchange.metrics.calls_refused.labels("max_calls").inc,
+        door,
+        exchange.metrics.calls_refused.labels("draining").inc,
     )
-    factory = MediaFactory(reactor, settings.media, MediaRecorder(metrics))
-    metrics.insecure.labels("webhook_auth").set(made.insecure)
     calls = Calls(
         Keys(settings.server.server_api_keys),
         lambda: registry,
-        made.dials,
-        dialer,
+        office.dials,
+        office.dialer,
         caller_id=settings.calls.caller_id,
-        longest_secs=settings.agent.max_call_secs,
-        draining=lambda: not ready(),
-        clock=reactor.seconds,
+        longest_secs=longest_secs,
+        draining=lambda: not door.serving,
+        clock=clock,
         wall_clock=time.time,
+        replays=office.replays,
     )
-    return Front(hooks.resource(), MediaResource(factory, reception.admit), calls.resource(), dialer)
+    return Front(
+        hooks.resource(),
+        MediaResource(office.sockets, reception.admit),
+        calls.resource(),
+        lambda: office.dialer.use(
+            made.controls, made.default, proxy_host, room=room, longest_secs=longest_secs
+        ),
+    )
 
 
-def _doorkeeper(made: Lines, registry: Registry, reactor: Any, peers: Peers | None) -> Doorkeeper:
-    configured = made.settings.calls.carrier
+def _doorkeeper(made: Lines, office: Office, registry: Registry, clock: Callable[[], float]) -> Doorkeeper:
     return Doorkeeper(
         made.trunks,
-        "" if configured == AUTO else configured,
-        tokens=_tokens(made.settings),
-        expectations=made.expectations,
+        made.default,
+        tokens=office.tokens,
+        expectations=office.expectations,
         live=registry.live,
-        clock=reactor.seconds,
+        clock=clock,
         wall_clock=time.time,
         recognise=catalog_carriers.carrier_of_webhook,
-        dialed=made.dials.expected if peers is None else peers.dialed,
+        dialed=office.dials.expected if office.peers is None else office.peers.dialed,
     )
 
 
-def _peers(made: Lines, registry: Registry, reactor: Any, shared: Shared) -> Peers:
-    peers = Peers(
-        shared,
-        made.dials,
-        made.expectations,
-        token_secs=made.settings.calls.stream_token_secs,
-        clock=reactor.seconds,
-        wall_clock=time.time,
-    )
-    shared.lost = registry.lost
-    made.handovers.note = peers.note_transfer
-    registry.watch(peers)
-    return peers
-
-
-def _admission(
-    made: Lines, exchange: Exchange, room: Callable[[], bool], dialer: Dialer, ready: Callable[[], bool]
-) -> Admission:
+def _admission(exchange: Exchange, office: Office, room: Callable[[], bool], door: Door) -> Admission:
     warming = Warming(exchange.providers.all, exchange.clock)
 
     def announced(incoming: Any, verified: bool) -> None:
@@ -227,12 +189,12 @@ def _admission(
             warming.call_rings()
 
     return Admission(
-        draining=lambda: not ready(),
+        draining=lambda: not door.serving,
         room=room,
         announced=announced,
         refused=_refusals(exchange.metrics),
-        told=dialer.told,
-        handed_over=made.handovers.take,
+        told=office.dialer.told,
+        handed_over=office.handovers.take,
     )
 
 
@@ -245,32 +207,8 @@ def _turning_away(dialer: Dialer) -> Callable[[Expected], None]:
     return turned_away
 
 
-def _recorder(records: Records, clock: Callable[[], float]) -> Callable[[Dial], None]:
-    """Calls of ours that never were up are recorded too."""
-
-    def over(dial: Dial) -> None:
-        info = CallInfo(
-            dial.dial_id,
-            call_sid=dial.call_sid,
-            from_number=dial.from_number,
-            to_number=dial.to,
-            carrier=dial.carrier,
-            outbound=True,
-        )
-        now = records.date()
-        begun = now - (clock() - dial.began)
-        records.keep(CallRecord(info, reason_of(dial.reason, EndReason.FAILED), begun, now))
-
-    return over
-
-
 def _refusals(metrics: Metrics) -> Callable[[str, str], None]:
     def refused(where: str, reason: str) -> None:
         metrics.auth_failures.labels(where, reason).inc()
 
     return refused
-
-
-def _tokens(settings: Settings) -> StreamTokens:
-    key = settings.calls.stream_secret.encode() or secrets.token_bytes(32)
-    return StreamTokens(key, settings.calls.stream_token_secs)

@@ -147,15 +147,19 @@ class Call:
 
     def say_goodbye(self, reason: str) -> None:
         """Ends the call politely: the goodbye phrase, then the hang-up. Not while it is handed over."""
-        if self._ending.transferring:
-            return
-        self._because(reason_of(reason, EndReason.AGENT))
-        self._dialogue.say(self._exchange.settings.agent.goodbye, EndCall(reason))
+        if not self._ending.transferring:
+            self._because(reason_of(reason, EndReason.AGENT))
+            self._dialogue.say(self._exchange.settings.agent.goodbye, EndCall(reason))
 
     def finish(self, reason: str) -> None:
         """Ends the call once what is being said was heard."""
         self._because(reason_of(reason, EndReason.AGENT))
         self._life.finish()
+
+    def cut_short(self, reason: str) -> None:
+        """Hangs up now, in the middle of a word."""
+        self.end_now(reason)
+        self._life.played_out()
 
     def abort(self, code: int, reason: str) -> None:
         """Ends the call now: the daemon goes, or a fault of ours was found."""
@@ -184,7 +188,7 @@ class Call:
         self._ending.play_out(self._life.played_out)
 
     def hang_up(self) -> None:
-        self._ending.hang_up()
+        self._ending.hang_up(self.reason)
 
     def ask_transfer(self, to: str) -> None:
         self._ending.transfer(to, self._life.transferred, self._life.refused)

@@ -24,6 +24,9 @@ from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl, MediaSink
 from voxray.metrics import Metrics
 
+NORMAL, GOING_AWAY = 1000, 1001
+"""Close codes: the call is over; the daemon is."""
+
 PLAY_OUT_MAX_SECS = 15.0
 """Last words longer than this are cut off by the hang-up."""
 
@@ -86,9 +89,10 @@ class Ending:
         self._later(PLAY_OUT_MAX_SECS, then)
         self._start(Deferred.fromCoroutine(self._mouth.heard_out())).addCallback(lambda _: then())
 
-    def hang_up(self) -> None:
+    def hang_up(self, reason: str = "") -> None:
         """Through the carrier's REST API where it may be asked; else the socket is closed."""
-        self._start(Deferred.fromCoroutine(self._hang_up()))
+        code = GOING_AWAY if reason == EndReason.DRAIN_FORCED else NORMAL
+        self._start(Deferred.fromCoroutine(self._hang_up(code)))
 
     def transfer(self, to: str, transferred: Callable[[], None], refused: Callable[[], None]) -> None:
         """Connects the caller to the name `to`. One of the two is called, perhaps at once."""
@@ -108,13 +112,13 @@ class Ending:
                 timer.cancel()
 
     # -- hanging up ----------------------------------------------------------
-    async def _hang_up(self) -> None:
+    async def _hang_up(self, code: int) -> None:
         outcome = await self._ask_hang_up()
         self._metrics.hangups.labels(outcome).inc()
         if outcome == "rest":  # the carrier's `stop` ends the call; make sure of it
-            self._later(STOP_AFTER_HANGUP_SECS, self._sink.close, 1000, "hang-up")
+            self._later(STOP_AFTER_HANGUP_SECS, self._sink.close, code, "hang-up")
         else:
-            self._sink.close(1000, "hang-up")
+            self._sink.close(code, "hang-up")
 
     async def _ask_hang_up(self) -> str:
         control = self._control

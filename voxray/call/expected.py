@@ -7,7 +7,7 @@ configuration a stranger may announce calls by the thousand.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 MAX_EXPECTED = 2_000
@@ -58,7 +58,7 @@ class Expectations:
     """The calls announced, and those that are over."""
 
     def __init__(self, ttl_secs: float = 120.0) -> None:
-        self._ttl_secs = ttl_secs
+        self.ttl_secs = ttl_secs
         self._expected: OrderedDict[Key, tuple[Expected, float]] = OrderedDict()
         self._over: OrderedDict[Key, float] = OrderedDict()
 
@@ -77,14 +77,23 @@ class Expectations:
         found = self._expected.get((carrier, call_sid))
         return found[0] if found else None
 
+    def announced(self, call_id: str) -> bool:
+        """The call of our id has had its webhook: somebody is on the line."""
+        return any(expected.call_id == call_id for expected, _ in self._expected.values())
+
+    def on_their_way(self, now: float) -> int:
+        """Calls whose webhook was answered a moment ago: their streams are about to come."""
+        return sum(1 for _ in self._lately(now))
+
     def coming(self, now: float) -> int:
-        """Incoming calls whose signed webhook was answered a moment ago: each will take a place."""
-        count = 0
+        """Of those the incoming ones with a signed webhook: each will take a place."""
+        return sum(expected.verified and not expected.outbound for expected in self._lately(now))
+
+    def _lately(self, now: float) -> Iterator[Expected]:
         for expected, at in reversed(self._expected.values()):
             if now - at > COMING_SECS:
-                break
-            count += expected.verified and not expected.outbound
-        return count
+                return
+            yield expected
 
     def began(self, carrier: str, call_sid: str) -> None:
         """Its stream is here."""
@@ -105,6 +114,6 @@ class Expectations:
     def _prune(self, now: float) -> None:
         while self._expected:
             _, (_, at) = next(iter(self._expected.items()))
-            if now - at <= self._ttl_secs and len(self._expected) <= MAX_EXPECTED:
+            if now - at <= self.ttl_secs and len(self._expected) <= MAX_EXPECTED:
                 return
             self._expected.popitem(last=False)

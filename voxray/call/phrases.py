@@ -49,15 +49,20 @@ class PhraseBook:
 
     log = Logger()
 
-    def __init__(self, tts: Synthesizer) -> None:
+    def __init__(self, tts: Synthesizer, before: PhraseBook | None = None) -> None:
+        """`before`: the book of an earlier edition; what the same voice said there need not be said again."""
         self._tts = tts
         self._made: Made = {}
         self._on: dict[MediaFormat, Phrases] = {}
+        self._before = before._made if before is not None and before._tts is tts else {}
 
     async def prepare(self, phrases: Iterable[str]) -> None:
         """Makes those that are missing. A vendor's failure is logged, not raised."""
         for text in phrases:
             if not text or text in self._made:
+                continue
+            if text in self._before:
+                self._made[text] = self._before[text]
                 continue
             try:
                 self._made[text] = await self._synthesized(text)

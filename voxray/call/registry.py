@@ -21,6 +21,10 @@ CHECK_SECS = 0.5
 MakeCall = Callable[[CallInfo, Wire, MediaSink, Callable[[Call], None]], Call]
 
 
+def _no_agent(info: CallInfo, wire: Wire, sink: MediaSink, ended: Callable[[Call], None]) -> Call:
+    raise RuntimeError("a call before `Registry.use`")  # nobody is admitted until then
+
+
 class Watcher(Protocol):
     """Somebody who wants to know of calls."""
 
@@ -35,8 +39,8 @@ class Registry:
     def __init__(
         self,
         *,
-        max_calls: int,
-        make_call: MakeCall,
+        max_calls: int = 0,
+        make_call: MakeCall = _no_agent,
         clock: IReactorTime,
         metrics: Metrics,
         expectations: Expectations | None = None,
@@ -59,6 +63,10 @@ class Registry:
 
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._calls.values()))
+
+    def use(self, max_calls: int, make_call: MakeCall) -> None:
+        """Holds for calls from now on."""
+        self._max_calls, self._make_call = max_calls, make_call
 
     def watch(self, watcher: Watcher) -> None:
         """`watcher` is told of every call that begins or ends from now on."""

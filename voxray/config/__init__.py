@@ -48,18 +48,21 @@ def load(
     overrides: Mapping[str, str] | None = None,
     strict: bool = False,
     installed: Callable[[str], bool] = installed,
+    cwd: str = "",
 ) -> Loaded:
     """Reads `path` (None: VOXRAY_CONFIG, else /etc/voxray.json). Raises ConfigError.
 
-    `overrides` maps keys to texts from the command line; they win over the environment.
+    `overrides` maps keys to texts from the command line; they win over the environment. `cwd` is where
+    relative paths in those two start; empty: the working directory.
     """
     mistakes: list[str] = []
-    chosen = choose_path(path, environ)
+    cwd = cwd or os.getcwd()
+    chosen = choose_path(path, environ, cwd)
     document = read_document(chosen, mistakes.append)
     reader = Reader(
         chosen,
         os.path.dirname(chosen),
-        os.getcwd(),
+        cwd,
         credentials=environ.get(DIRECTORY_ENV, ""),
         mistakes=mistakes,
     )

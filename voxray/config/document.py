@@ -32,6 +32,8 @@ One JSON object in a file: `--config FILE`, else `VOXRAY_CONFIG`, else `/etc/vox
 - Relative paths in the file start from the file's directory.
 - An unknown key is warned about, with the nearest known one; with `--strict` it is an error.
 - `twistd voxray --transport`, `--port` and `--proxy` override `runner_transport`, `port` and `proxy_host`.
+- On SIGHUP (`systemctl reload voxray`) all of it is read again, with the environment that the process was
+  started with: [operations.md](operations.md). Keys that only a restart changes say so.
 - *State*: a key that works is said to; another is read and checked, and setting it gives a warning with the
   reason given here. *Proof* is the test that shows the key's effect; that each
   variable does what its key does is `tests.test_settings_effect_environment`.
@@ -56,7 +58,8 @@ def _sections() -> Iterator[str]:
 def _cells(key: Key) -> tuple[str, ...]:
     environment = ", ".join(f"`{name}`" for name in key.env_names) or "-"
     proof = f"`{key.proof}`" if key.proof else "-" if key.later else NO_TEST
-    state = f"no effect yet: {key.later}" if key.later else "works"
+    works = "works; changed by a restart alone" if key.restart else "works"
+    state = f"no effect yet: {key.later}" if key.later else works
     return f"`{key.name}`", key.kind.word, _default(key), environment, key.about, state, proof
 
 

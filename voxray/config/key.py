@@ -24,6 +24,8 @@ class Key:
     """Why it has no effect yet; empty: it works."""
     proof: str = ""
     """The trial id of the test that shows its effect on a call or on the daemon."""
+    restart: bool = False
+    """It holds for the life of the process: reading the configuration again does not change it."""
     secret: bool = False
     """The value is never shown."""
     zero_unset: bool = False

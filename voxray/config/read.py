@@ -13,12 +13,12 @@ DEFAULT_PATH = "/etc/voxray.json"
 PATH_ENV = "VOXRAY_CONFIG"
 
 
-def choose_path(option: str | None, environ: Mapping[str, str]) -> str:
+def choose_path(option: str | None, environ: Mapping[str, str], cwd: str = "") -> str:
     """The option, else VOXRAY_CONFIG, else /etc/voxray.json; absolute. Raises ConfigError."""
     path = option or environ.get(PATH_ENV) or DEFAULT_PATH
     if "\0" in path:
         raise ConfigError("the configuration's path holds a NUL character")
-    return os.path.abspath(path)
+    return os.path.abspath(os.path.join(cwd, path))
 
 
 def read_document(path: str, warn: Callable[[str], None]) -> dict[str, object]:

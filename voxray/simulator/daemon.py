@@ -58,6 +58,7 @@ def environment(port: int) -> dict[str, str]:
         "VOXRAY_PORT": str(port),
         "VOXRAY_JSON_LOGS": "true",
         "VOXRAY_LOG_TRANSCRIPTS": "true",
+        "VOXRAY_DRAIN_TIMEOUT_SECS": "0",
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -139,6 +140,18 @@ class Daemon:
         except (ConnectError, ResponseFailed, TookTooLong):
             return False
         return bool(response.code == 200)
+
+    def terminate(self) -> None:
+        """SIGTERM, and no more."""
+        self._stopping = True
+        if not self._over:
+            self._transport.signalProcess("TERM")
+
+    async def ended(self) -> str:
+        """Waits for the end of the process. How it ended."""
+        if not self._over:
+            await self._child.ended
+        return self._over
 
     async def stop(self) -> str:
         """SIGTERM, and SIGKILL for one that does not listen. How it ended."""

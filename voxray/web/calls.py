@@ -42,6 +42,8 @@ class LiveCall(Protocol):
 
 Handler = Callable[..., Any]
 Outcome = Dial | CannotDial
+Replays = OrderedDict[str, tuple[bytes, Deferred[Outcome]]]
+"""Idempotency-Key -> the order as it came, and what becomes of it; the oldest first."""
 
 
 def with_key(handler: Handler) -> Handler:
@@ -76,12 +78,14 @@ class Calls:
         draining: Callable[[], bool],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        replays: Replays | None = None,
     ) -> None:
+        """`replays`: the orders that came with an Idempotency-Key."""
         self.keys = keys
         self._live, self._dials, self._dialer = live, dials, dialer
         self._caller_id, self._longest_secs = caller_id, longest_secs
         self._draining, self._clock, self._wall_clock = draining, clock, wall_clock
-        self._replays: OrderedDict[str, tuple[bytes, Deferred[Outcome]]] = OrderedDict()
+        self._replays: Replays = OrderedDict() if replays is None else replays
 
     def resource(self) -> Any:
         return self.app.resource()
@@ -93,7 +97,7 @@ class Calls:
         """Those that are up and those that ring."""
         calls = [self._of_call(call) for call in self._live()]
         calls += [self._of_dial(dial) for dial in self._dials.dialing]
-        return success(request, {"calls": calls})
+        return success(request, {"calls": calls, "draining": self._draining()})
 
     @app.route(PATH, methods=["POST"])
     @with_key

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -23,6 +23,7 @@ from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl, DialOrder
 from voxray.web.hosts import stream_url
 
+T = TypeVar("T")
 STOP_SECS = 2.0
 RING_SECS = 60.0
 GRACE_SECS = 30.0
@@ -64,7 +65,7 @@ class Order:
 
 
 class Tokens(Protocol):
-    """The part of `trust.Doorkeeper` used here."""
+    """The part of `office.Office` used here."""
 
     def dial_token(self, dial_id: str, carrier: str, ring_secs: float) -> str: ...
 
@@ -100,11 +101,25 @@ class Dialer:
 
         `longest_secs` is what the carrier is told of a call whose order names no limit.
         """
-        self._controls, self._default, self._proxy_host = controls, default_carrier, proxy_host
-        self._dials, self._tokens, self._clock = dials, tokens, clock
-        self._room, self._longest_secs, self._over = room, longest_secs, over
-        self._peers = peers
+        self._dials, self._clock, self._over, self._peers = dials, clock, over, peers
         self._timers: dict[str, IDelayedCall] = {}
+        self.asking = 0
+        """What the carriers have not answered yet."""
+        self._tokens = tokens
+        self.use(controls, default_carrier, proxy_host, room=room, longest_secs=longest_secs)
+
+    def use(
+        self,
+        controls: Mapping[str, CallControl],
+        default_carrier: str,
+        proxy_host: str,
+        *,
+        room: Callable[[], bool],
+        longest_secs: float,
+    ) -> None:
+        """Holds for calls from now on; those that ring go on."""
+        self._controls, self._default, self._proxy_host = controls, default_carrier, proxy_host
+        self._room, self._longest_secs = room, longest_secs
 
     async def dial(self, order: Order) -> Dial:
         """Places the call. Raises CannotDial. Not to be cancelled: the phone must not ring unwatched."""
@@ -123,7 +138,7 @@ class Dialer:
         if self._peers is not None:
             self._peers.dial_begins(dial.expected())
         try:
-            dialed = await control.dial(self._worded(dial))
+            dialed = await self._asked(control.dial(self._worded(dial)))
         except CarrierError as error:
             if self._failed(dial_id, "failed") is None and (up := self._dials.get(dial_id)) is not None:
                 return up  # its stream was faster than the answer, which was lost
@@ -147,12 +162,21 @@ class Dialer:
             await self._ask_carrier(dial)
 
     async def _ask_carrier(self, dial: Dial) -> None:
+        control = self._controls.get(dial.carrier)
+        if control is None:  # its credentials are gone from the configuration
+            raise CannotDial(503, "The carrier cannot be asked; the call may still ring")
         try:
-            await self._controls[dial.carrier].cancel(dial.reference)
+            await self._asked(control.cancel(dial.reference))
         except CarrierError as error:
             text = "call {call_id}: the carrier would not give up: {error}"
             self.log.warn(text, call_id=dial.dial_id, error=str(error))
             raise CannotDial(503, "The carrier did not take it; the call may still ring") from None
+
+    def give_up_all(self, reason: str, but: Callable[[str], bool]) -> None:
+        """What rings is told to stop ringing, but those calls for whose id `but` says so."""
+        for dial in self._dials.dialing:
+            if not but(dial.dial_id):
+                self._unwatched(dial.dial_id, reason)
 
     def told(self, dial_id: str, form: Mapping[str, str]) -> None:
         """A carrier's status report. That a call is over whose stream was here is no news."""
@@ -163,10 +187,10 @@ class Dialer:
     async def turned_away(self, info: CallInfo) -> None:
         """Its stream came and there was no room: whoever picked up must not be left on a silent line."""
         self._failed(info.call_id, "failed")
-        control = self._controls[info.carrier]
-        if Ability.HANG_UP in control.abilities:
+        control = self._controls.get(info.carrier)
+        if control is not None and Ability.HANG_UP in control.abilities:
             try:
-                await control.hang_up(info.call_sid)
+                await self._asked(control.hang_up(info.call_sid))
             except CarrierError as error:
                 text = "call {call_id}: the carrier would not hang up: {error}"
                 self.log.warn(text, call_id=info.call_id, error=str(error))
@@ -219,21 +243,33 @@ class Dialer:
             ring_secs=RING_SECS,
         )
 
-    def _not_answered(self, dial_id: str) -> None:
-        if self._peers is None:
-            self._no_answer(dial_id)
-        else:
-            self._quietly(self._unless_elsewhere(dial_id, self._peers.rings_still(dial_id)))
+    async def _asked(self, asking: Coroutine[Any, Any, T]) -> T:
+        self.asking += 1
+        try:
+            return await asking
+        finally:
+            self.asking -= 1
 
-    async def _unless_elsewhere(self, dial_id: str, ringing: Coroutine[Any, Any, bool]) -> None:
+    def _not_answered(self, dial_id: str) -> None:
+        self._unwatched(dial_id, "no_answer")
+
+    def _unwatched(self, dial_id: str, reason: str) -> None:
+        """Nobody here waits for its stream any more."""
+        if self._peers is None:
+            self._rings_in_vain(dial_id, reason)
+        else:
+            ringing = self._asked(self._peers.rings_still(dial_id))
+            self._quietly(self._unless_elsewhere(dial_id, reason, ringing))
+
+    async def _unless_elsewhere(self, dial_id: str, reason: str, ringing: Coroutine[Any, Any, bool]) -> None:
         """Its stream may be at another instance: then it is up, and not ours to end."""
         if await ringing:
-            self._no_answer(dial_id)
+            self._rings_in_vain(dial_id, reason)
         elif (dial := self._dials.get(dial_id)) is not None:
             self._dials.answered(dial_id, dial.call_sid)
 
-    def _no_answer(self, dial_id: str) -> None:
-        dial = self._failed(dial_id, "no_answer")
+    def _rings_in_vain(self, dial_id: str, reason: str) -> None:
+        dial = self._failed(dial_id, reason)
         if dial is not None and dial.reference:
             self._cancel(dial)
 

@@ -19,14 +19,14 @@ class Handovers:
 
     def __init__(self, proxy_host: str, clock: Callable[[], float], ours: Callable[[str], bool]) -> None:
         """`ours(call_id)`: we placed that call; its webhooks then name it, so that its carrier is known."""
-        self._proxy_host, self._clock, self._ours = proxy_host, clock, ours
+        self.proxy_host, self._clock, self._ours = proxy_host, clock, ours
         self._numbers: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self.note: Callable[[str, str], None] = lambda token, number: None
         """Told of each, for the carrier may ask another instance."""
 
     def url(self, call_id: str, number: str) -> str:
         """Where the carrier finds the document; empty when we do not know our public host."""
-        if not self._proxy_host:
+        if not self.proxy_host:
             return ""
         token = secrets.token_urlsafe(24)
         self._numbers[token] = (number, self._clock() + KEPT_SECS)
@@ -34,7 +34,7 @@ class Handovers:
             self._numbers.popitem(last=False)
         self.note(token, number)
         query = f"?call={call_id}" if self._ours(call_id) else ""
-        return f"https://{self._proxy_host}{PATH}/{token}{query}"
+        return f"https://{self.proxy_host}{PATH}/{token}{query}"
 
     def take(self, token: str) -> str | None:
         """The number, once."""

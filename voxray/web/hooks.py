@@ -223,9 +223,10 @@ class Hooks:
         trunk, call = visitor.trunk, visitor.call
         if call.over is not None:  # neither a new call nor a stream for a dead one
             return self._document(request, trunk, call.over)
-        if self._admission.draining():
+        awaited = self._doorkeeper.awaits(visitor)
+        if self._admission.draining() and not awaited:
             return self._later(request)
-        if not (self._doorkeeper.awaits(visitor) or self._admission.room()):
+        if not (awaited or self._admission.room()):
             self._log.warn("webhook: no room for another call, answered busy")
             document = trunk.documents.busy()
             return self._later(request) if document is None else self._document(request, trunk, document)

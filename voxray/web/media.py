@@ -56,9 +56,20 @@ class MediaFactory(WebSocketServerFactory):
         self._expected: tuple[Guest, str] | None = None
         self._heart = LoopingCall(self._beat)
         self._heart.clock = reactor
-        self._set_options(max_sockets)
+        self._max_sockets = max_sockets
+        self._set_options()
 
-    def _set_options(self, max_sockets: int) -> None:
+    @property
+    def deciding(self) -> int:
+        """Sockets of which other instances are asked whether they may be calls."""
+        return sum(socket.deciding for socket in self.sockets)
+
+    def use(self, settings: MediaSettings) -> None:
+        """Holds for sockets from now on."""
+        self.settings = settings
+        self._set_options()
+
+    def _set_options(self) -> None:
         size = self.settings.max_message_bytes
         self.setProtocolOptions(  # type: ignore[no-untyped-call]  # Autobahn's
             webStatus=False,
@@ -71,7 +82,7 @@ class MediaFactory(WebSocketServerFactory):
             perMessageCompressionAccept=lambda offers: None,
             autoPingInterval=0,
             allowNullOrigin=True,
-            maxConnections=max_sockets,
+            maxConnections=self._max_sockets,
         )
 
     def expect(self, guest: Guest, client: str = "") -> None:
@@ -157,6 +168,10 @@ def _no_upgrade(request: Any) -> bytes:
 
 def _refusal(request: Any, refused: Refused) -> bytes:
     """Before the upgrade, and without a word."""
+    if refused.later:  # a balancer asks the next instance
+        request.setHeader(b"Retry-After", b"5")
+        request.setResponseCode(503)
+        return b""
     request.setResponseCode(401 if refused.challenge else 403)
     if refused.challenge:
         request.setHeader(b"WWW-Authenticate", refused.challenge.encode("ascii"))

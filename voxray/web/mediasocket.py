@@ -84,6 +84,11 @@ class MediaProtocol(FastTextProtocol):
         self._age_secs = 0.0
         self._ping_due_secs = settings.ping_interval_secs or math.inf
 
+    @property
+    def deciding(self) -> bool:
+        """Its `start` is in, and whether it may be a call is not known yet."""
+        return self._waiting is not None
+
     # -- Autobahn calls --------------------------------------------------------
     def onConnect(self, request: Any) -> str | None:
         """Echoes a subprotocol only if it was offered and is one of ours."""

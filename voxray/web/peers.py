@@ -73,7 +73,7 @@ class Peers:
         wall_clock: Callable[[], float],
     ) -> None:
         self._shared, self._dials, self._expectations = shared, dials, expectations
-        self._token_secs, self._clock, self._wall_clock = token_secs, clock, wall_clock
+        self.token_secs, self._clock, self._wall_clock = token_secs, clock, wall_clock
         self._far: OrderedDict[str, Expected] = OrderedDict()
 
     # -- calls that are dialled --------------------------------------------------
@@ -108,7 +108,7 @@ class Peers:
 
     def announce(self, expected: Expected) -> None:
         """The answer asks for its stream, which may come to any instance."""
-        self._shared.announce(expected, self._token_secs)
+        self._shared.announce(expected, self.token_secs)
 
     async def learn_call(self, carrier: str, call_sid: str, dial_id: str) -> None:
         """Before its `start` is judged: what the others know, where this process knows nothing."""

@@ -67,13 +67,13 @@ class ProxiedFactory(WrappingFactory[ProxiedProtocol]):
 
     def __init__(self, wrapped: Any, trusted: Sequence[Network], clock: Callable[[], float]) -> None:
         super().__init__(wrapped)
-        self._trusted, self._clock = trusted, clock
+        self.trusted, self._clock = trusted, clock
         self._complained: float | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         """None, which closes the connection, for everybody else."""
         address = parse_address(getattr(addr, "host", ""))
-        if address is None or not is_trusted(address, self._trusted):
+        if address is None or not is_trusted(address, self.trusted):
             self.complain("not one of trusted_proxies", addr)
             return None
         return super().buildProtocol(addr)

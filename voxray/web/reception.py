@@ -43,6 +43,28 @@ class Peers(Protocol):
     def leave(self, lease: str) -> None: ...
 
 
+class Door(Protocol):
+    """Whether the daemon is about to stop."""
+
+    @property
+    def serving(self) -> bool:
+        """New calls are taken."""
+
+    @property
+    def admitting(self) -> bool:
+        """Streams of calls that were announced before are let in."""
+
+
+class AlwaysOpen:
+    """It never is."""
+
+    serving = admitting = True
+
+
+ALWAYS_OPEN = AlwaysOpen()
+DRAINING = "draining"
+
+
 class Guest:
     """One upgrade that was let in: `interfaces.Guest`."""
 
@@ -124,12 +146,15 @@ class Reception:
         turned_away: Callable[[Expected], None] = lambda expected: None,
         peers: Peers | None = None,
         full: Callable[[], None] = lambda: None,
+        door: Door = ALWAYS_OPEN,
+        too_late: Callable[[], None] = lambda: None,
     ) -> None:
         """`refused(where, reason)` counts; the labels are bounded. `turned_away`: a call of ours, for want of
-        room. `full()`: the peers have no place left."""
+        room. `full()`: the peers have no place left. `too_late()`: the daemon is about to stop."""
         self._doorkeeper, self._trunks, self._proxy_host = doorkeeper, trunks, proxy_host
         self._open_call, self._refused, self._turned_away = open_call, refused, turned_away
         self._peers, self._full = peers, full
+        self._door, self._too_late = door, too_late
 
     def admit(self, request: Any) -> Guest | UnknownGuest | Refused:
         """An upgrade request."""
@@ -142,6 +167,9 @@ class Reception:
         if isinstance(ticket, Refused):
             self._refused("upgrade", ticket.reason)
             return ticket
+        if not self._expected(ticket):
+            self._too_late()
+            return Refused(DRAINING, later=True)
         if ticket.trunk is None:
             return UnknownGuest(self, ticket, self._trunks)
         return Guest(self, ticket, ticket.trunk)
@@ -198,12 +226,20 @@ class Reception:
         return Declined(reason)
 
     def _opened(self, started: StreamStarted, sink: MediaSink, welcome: Welcome) -> CallPort | Declined:
+        if not (self._door.serving or (self._door.admitting and welcome.expected)):
+            self._too_late()
+            return self._no_place(welcome, DRAINING)
         own = {name: value for name, value in started.parameters.items() if name != TOKEN_PARAMETER}
         call = self._open_call(replace(started, parameters=own), sink, welcome)
         return self._no_place(welcome) if call is None else call
 
-    def _no_place(self, welcome: Welcome) -> Declined:
+    def _no_place(self, welcome: Welcome, reason: str = "max_calls") -> Declined:
         """Who dialled a call is told that it came to nothing."""
         if welcome.expected is not None and welcome.expected.outbound:
             self._turned_away(welcome.expected)
-        return Declined("max_calls", full=True)
+        return Declined(reason, full=True)
+
+    def _expected(self, ticket: Ticket) -> bool:
+        """While the daemon drains: the upgrade's call was announced before, or may have been."""
+        known = ticket.claim is not None or self._doorkeeper.awaits_streams
+        return self._door.serving or (self._door.admitting and known)

@@ -68,10 +68,17 @@ class Sessions:
     app = Klein()
 
     def __init__(
-        self, keys: Keys, origins: Origins, sessions: SessionStore, replays: Replays, ttl_secs: float
+        self,
+        keys: Keys,
+        origins: Origins,
+        sessions: SessionStore,
+        replays: Replays,
+        ttl_secs: float,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self.keys, self.origins = keys, origins
         self._sessions, self._replays, self._ttl_secs = sessions, replays, ttl_secs
+        self._draining = draining
 
     def resource(self) -> Any:
         return self.app.resource()
@@ -82,6 +89,8 @@ class Sessions:
     @guarded("POST, OPTIONS")
     async def start(self, request: Any) -> bytes:
         """201 and a session; an Idempotency-Key asked again gets the answer it got."""
+        if self._draining():
+            return _later(request)
         try:
             session = session_asked(request.content.read())
         except BadStart as bad:

@@ -78,6 +78,10 @@ class VoxraySite(Site):
         self.trusted = trusted
         self.deadlines = deadlines or Deadlines()
 
+    def use(self, root: Resource, *, max_body_bytes: int, trusted: Sequence[Network]) -> None:
+        """Holds for requests from now on; those that are being answered go on as they began."""
+        self.resource, self.max_body_bytes, self.trusted = root, max_body_bytes, trusted
+
     def _updateLogDateTime(self) -> None:
         self._logDateTime = datetimeToLogString(self._wall_clock())
         self._logDateTimeCall = self.reactor.callLater(1, self._updateLogDateTime)

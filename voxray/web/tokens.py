@@ -3,7 +3,8 @@
 A token is `base64url(expiry|carrier|subject|nonce).base64url(HMAC-SHA256)`. Its subject is the carrier's id
 of the call, or `dial:` and our id of a call that we placed and whose own id nobody knew yet. It is good for
 one stream: `spend` remembers it until it would have expired anyway. It goes into the path of the stream's
-URL, never into a query (Twilio drops those), and is never logged.
+URL, never into a query (Twilio drops those), and is never logged. The key may change while tokens are out:
+those stay good until they expire.
 """
 
 from __future__ import annotations
@@ -51,21 +52,33 @@ class StreamTokens:
 
     def __init__(self, key: bytes, ttl_secs: float) -> None:
         self._key = key
-        self._ttl_secs = ttl_secs
+        self.ttl_secs = ttl_secs
+        self._last_expiry = 0.0  # of what the key signed
+        self._former: dict[bytes, float] = {}  # keys that were in use -> until when their tokens are good
         self._spent: OrderedDict[str, float] = OrderedDict()
+
+    def sign_with(self, key: bytes, now: float) -> None:
+        """From now on; what was signed before stays good, also what another node with the old key signs."""
+        if key != self._key:
+            self._former[self._key] = max(self._last_expiry, now + self.ttl_secs)
+            self._former.pop(key, None)
+            self._key, self._last_expiry = key, 0.0
 
     def mint(self, carrier: str, subject: str, now: float) -> str:
         """A new token; the subject has no `|` in it (no carrier's id has)."""
-        words = f"{int(now + self._ttl_secs)}|{carrier}|{subject}|{secrets.token_urlsafe(12)}"
+        expiry = int(now + self.ttl_secs)
+        self._last_expiry = max(self._last_expiry, expiry)
+        words = f"{expiry}|{carrier}|{subject}|{secrets.token_urlsafe(12)}"
         claim = urlsafe_b64encode(words.encode("utf-8")).rstrip(b"=")
-        return f"{claim.decode('ascii')}.{self._sign(claim)}"
+        return f"{claim.decode('ascii')}.{_sign(self._key, claim)}"
 
     def read(self, token: str, now: float) -> Claim | Fault:
         """What it claims, if it is ours, in time and not spent."""
         claim, dot, signature = token.partition(".")
         if not (dot and token.isascii() and len(token) <= MAX_TOKEN_CHARS):
             return Fault.MALFORMED
-        if not hmac.compare_digest(self._sign(claim.encode("ascii")), signature):
+        keys = self._keys(now)
+        if not any(hmac.compare_digest(_sign(key, claim.encode("ascii")), signature) for key in keys):
             return Fault.FORGED
         # From here on it is our own writing.
         expiry, carrier, subject, nonce = (
@@ -91,6 +104,13 @@ class StreamTokens:
             del self._spent[nonce]
         return None
 
-    def _sign(self, claim: bytes) -> str:
-        digest = hmac.new(self._key, claim, hashlib.sha256).digest()
-        return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+    def _keys(self, now: float) -> tuple[bytes, ...]:
+        """Those whose tokens may be good."""
+        if self._former:
+            self._former = {key: until for key, until in self._former.items() if now < until}
+        return (self._key, *self._former)
+
+
+def _sign(key: bytes, claim: bytes) -> str:
+    digest = hmac.new(key, claim, hashlib.sha256).digest()
+    return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")

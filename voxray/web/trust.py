@@ -23,7 +23,7 @@ from voxray.frames import IncomingCall, StreamStarted
 from voxray.interfaces import AnswerDocuments, Authenticity, Proof, Serializer, SignedRequest
 from voxray.web.hosts import loggable
 from voxray.web.rules import Rules
-from voxray.web.tokens import ANY, DIAL, Claim, Fault, StreamTokens
+from voxray.web.tokens import ANY, Claim, Fault, StreamTokens
 
 TOKEN_PARAMETER = "voxray_token"
 """The `<Parameter>` that repeats the path's token, for a proxy that swallows paths."""
@@ -57,6 +57,8 @@ class Refused:
     reason: str
     hint: str = ""
     challenge: str = ""
+    later: bool = False
+    """It is not the visitor's fault: status 503."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +186,6 @@ class Doorkeeper:
             return self._tokens.mint(trunk.name, f"{ANY}{uuid4().hex}", self._wall_clock())
         return ""
 
-    def dial_token(self, dial_id: str, carrier: str, ring_secs: float) -> str:
-        """For the stream of a call that we place, whose carrier's id nobody knows yet."""
-        return self._tokens.mint(carrier, f"{DIAL}{dial_id}", self._wall_clock() + ring_secs)
-
     # -- the upgrade -----------------------------------------------------------
     def ticket(self, request: SignedRequest, token: str) -> Ticket | Refused:
         """A WebSocket upgrade, before it is answered; `token` is what its path has."""
@@ -220,6 +218,11 @@ class Doorkeeper:
         if rules.token and ticket.claim is None and not trunk.parameters:
             return Refused("token_missing", challenge=trunk.challenge)
         return ticket
+
+    @property
+    def awaits_streams(self) -> bool:
+        """A call was announced so lately that its stream is still to come."""
+        return self._expectations.on_their_way(self._clock()) > 0
 
     # -- the start -------------------------------------------------------------
     def welcome(self, ticket: Ticket, trunk: Trunk, started: StreamStarted) -> Welcome | Refused:

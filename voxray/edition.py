@@ -1,0 +1,223 @@
+"""An edition: all that was built from one reading of the configuration.
+
+A call lives by the edition it began with, however often the configuration is read again meanwhile. What
+outlives editions are the `Premises`; `install` makes an edition the one that new calls get. Part of the
+composition root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from voxray import catalog, inference
+from voxray.call.call import Call
+from voxray.call.exchange import Exchange
+from voxray.call.metronome import Metronome
+from voxray.call.phrases import PhraseBook
+from voxray.call.registry import Registry
+from voxray.cdr import CallRecords
+from voxray.frames import CallInfo, Wire
+from voxray.http import HttpClient
+from voxray.interfaces import MediaSink, Providers, VoiceActivity
+from voxray.metrics import HttpRecorder, Metrics
+from voxray.office import Office
+from voxray.settings import Settings
+from voxray.storing import Stores, sessions
+from voxray.telephony import Front, Lines, front, lines
+from voxray.turns.vad import EnergyVoiceActivity
+from voxray.web.api import Api
+from voxray.web.forwarded import networks
+from voxray.web.idle import Idle
+from voxray.web.reception import Door
+from voxray.web.site import Root, VoxraySite
+from voxray.worker import ThreadWorker
+
+SPOKEN_AT_ONCE = ("local", "scripted")
+"""Voices that make the fixed phrases in a moment. A vendor's may take long, so nobody waits for those."""
+
+
+class Engine(Protocol):
+    """Providers, and the voice activity model."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """What the process has one of."""
+
+    reactor: Any
+    wall_clock: Callable[[], float]
+    http: HttpClient
+    workers: tuple[ThreadWorker, ThreadWorker]  # for ears, for the voice
+    metrics: Metrics
+    records: CallRecords
+    beat: Metronome
+    office: Office
+    registry: Registry
+    door: Door
+    stores: Stores
+    ready: Callable[[], bool]
+
+
+@dataclass(eq=False, slots=True)
+class Edition:
+    """One reading of the configuration, built."""
+
+    exchange: Exchange
+    lines: Lines
+    front: Front | None
+    root: Root
+    calls: int = 0
+    """That live by it."""
+    emptied: Callable[[], None] = lambda: None
+    """Called when the last of them has ended."""
+    preparing: Deferred[None] | None = field(default=None, repr=False)
+
+    _log = Logger()
+
+    @property
+    def settings(self) -> Settings:
+        return self.exchange.settings
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """In the order of starting."""
+        return (self.exchange.activity, *self.exchange.providers.all)
+
+    def make_call(self, info: CallInfo, wire: Wire, sink: MediaSink, ended: Callable[[Call], None]) -> Call:
+        """`registry.MakeCall`."""
+
+        def over(call: Call) -> None:
+            self.calls -= 1
+            ended(call)
+            if not self.calls:
+                self.emptied()
+
+        call = Call(info, wire, sink, self.exchange, over)
+        self.calls += 1
+        return call
+
+    async def prepare(self) -> None:
+        """The fixed phrases are spoken, so that none costs a call its time."""
+        agent = self.settings.agent
+        making = self.exchange.phrases.prepare(
+            (agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology)
+        )
+        if self.exchange.providers.tts.name in SPOKEN_AT_ONCE:
+            await making
+            return
+        self.preparing = Deferred.fromCoroutine(making)
+        self.preparing.addErrback(self._not_prepared)
+
+    def close(self) -> None:
+        """No call lives by it, and none will. Its engines are stopped by whoever knows who shares them."""
+        if self.preparing is not None:
+            self.preparing.cancel()
+
+    def _not_prepared(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("fixed phrases failed", failure)
+
+
+def build(premises: Premises, settings: Settings, before: Edition | None = None) -> Edition:
+    """Raises ConfigError. Engines of `before` whose settings are the same are taken over."""
+    made = lines(settings, premises.reactor, premises.office.client)
+    exchange = _exchange(premises, settings, made, None if before is None else before.exchange)
+    served = None
+    if settings.calls.carrier:
+        served = front(made, exchange, premises.office, premises.registry, premises.door)
+    return Edition(exchange, made, served, _root(premises, settings, served))
+
+
+def install(premises: Premises, site: VoxraySite, edition: Edition) -> None:
+    """In one reactor turn: what begins from now on is this edition's."""
+    settings = edition.settings
+    premises.registry.use(settings.calls.max_calls, edition.make_call)
+    premises.office.use(settings)
+    if edition.front is not None:  # else nobody can place a call; what rings can still be given up
+        edition.front.open_for_use()
+    premises.records.use(settings.calls.cdr_file)
+    premises.metrics.insecure.labels("webhook_auth").set(edition.lines.insecure)
+    site.use(
+        edition.root,
+        max_body_bytes=settings.server.max_request_body_bytes,
+        trusted=networks(settings.server.trusted_proxies),
+    )
+
+
+def site_of(premises: Premises, edition: Edition) -> VoxraySite:
+    """The site; it outlives the edition."""
+    server = edition.settings.server
+    return VoxraySite(
+        edition.root,
+        premises.reactor,
+        premises.wall_clock,
+        HttpRecorder(premises.metrics),
+        max_body_bytes=server.max_request_body_bytes,
+        trusted=networks(server.trusted_proxies),
+    )
+
+
+def _exchange(premises: Premises, settings: Settings, made: Lines, before: Exchange | None) -> Exchange:
+    providers = _providers(premises, settings, before)
+    return Exchange(
+        settings=settings,
+        providers=providers,
+        phrases=PhraseBook(providers.tts, None if before is None else before.phrases),
+        activity=_voice_activity(premises, settings, before),
+        controls=made.controls,
+        clock=premises.reactor,
+        beat=premises.beat,
+        metrics=premises.metrics,
+        pacings={name: carrier.pacing for name, carrier in made.carriers.items()},
+        transfer_url=premises.office.handovers.url,
+        records=premises.records,
+    )
+
+
+def _providers(premises: Premises, settings: Settings, before: Exchange | None) -> Providers:
+    """Recognisers and voices may have a model to load: those stay where nothing about them has changed.
+
+    The agent's mind is made anew, for a scenario is read then.
+    """
+    made = catalog.build_providers(settings, premises.http, premises.reactor, *premises.workers)
+    if before is None:
+        return made
+    new, old = settings.providers, before.settings.providers
+    same_stt = replace(new, llm=old.llm, tts=old.tts) == old
+    same_tts = replace(new, llm=old.llm, stt=old.stt) == old
+    return Providers(
+        stt=before.providers.stt if same_stt else made.stt,
+        llm=made.llm,
+        tts=before.providers.tts if same_tts else made.tts,
+    )
+
+
+def _voice_activity(premises: Premises, settings: Settings, before: Exchange | None) -> VoiceActivity:
+    turns = settings.turns
+    if before is not None:
+        old = before.settings.turns
+        if (turns.vad_type, turns.vad_threshold) == (old.vad_type, old.vad_threshold):
+            return before.activity
+    if turns.vad_type == "energy":
+        return EnergyVoiceActivity(turns.vad_threshold)
+    reactor = premises.reactor
+    return inference.SileroVoiceActivity(reactor, inference.InferenceThread(reactor))
+
+
+def _root(premises: Premises, settings: Settings, served: Front | None) -> Root:
+    metrics = premises.metrics.registry if settings.server.metrics_enabled else None
+    api = Api(lambda: premises.ready() and premises.stores.ready, metrics)
+    asked = sessions(settings, premises.stores, draining=lambda: not premises.door.serving)
+    if served is None:
+        return Root(api.resource(), Idle().resource(), None, sessions=asked)
+    return Root(api.resource(), served.hooks, served.media, served.calls, sessions=asked)
