@@ -5,10 +5,10 @@ No figure is asserted but the ones that the daemon promises: an answer within a 
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -349,7 +349,7 @@ class SentinelTests(FaultCase):
         link = await self.linked(sentinel.url)
 
         def says(server: RedisServer, role: str) -> bool:
-            with suppress(subprocess.CalledProcessError):  # whose role changes loses its clients
+            with contextlib.suppress(subprocess.CalledProcessError):  # whose role changes loses its clients
                 return f"role:{role}" in server.cli("INFO", "replication")
             return False
 
