@@ -24,6 +24,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import TestCase
 
 import voxray
 from tests.wsframes import CLOSE, TEXT, frame, handshake
@@ -194,6 +195,15 @@ class Peer:
         for message in messages:
             self.raw(frame(message if isinstance(message, bytes) else json.dumps(message).encode()))
 
+    def must_answer(self) -> None:
+        """A key is heard, and spoken of."""
+        self.send({"event": "dtmf", "dtmf": {"digit": "1"}}, {"event": "dtmf", "dtmf": {"digit": "#"}})
+        while True:
+            got = self.next()
+            assert got is not None, "the call is gone"
+            if got[0] == TEXT and b'"media"' in got[1]:
+                return
+
     def next(self, secs: float = 5.0) -> tuple[int, bytes] | None:
         """The next frame; None when the daemon has closed, or says nothing for so long."""
         self.sock.settimeout(secs)
@@ -224,6 +234,17 @@ class Peer:
         """RST instead of FIN."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+
+def calls_up(case: TestCase, daemon: LiveDaemon, count: int) -> list[Peer]:
+    """So many calls, each of which was spoken to; they are closed with the test."""
+    peers = [daemon.peer() for _ in range(count)]
+    for number, peer in enumerate(peers):
+        case.addCleanup(peer.close)
+        peer.send({"event": "connected"}, start(100 + number))
+    for peer in peers:
+        case.assertIsNotNone(peer.next())
+    return peers
 
 
 def _first(data: bytes) -> tuple[int, bytes, int] | None:

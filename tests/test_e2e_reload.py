@@ -9,8 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.attackers import SCRIPTED, STOP, LiveDaemon, Peer, Sentinel, start
-from tests.wsframes import TEXT
+from tests.attackers import SCRIPTED, STOP, LiveDaemon, Sentinel, calls_up, start
 
 CALLS, SIGNALS = 20, 50
 LOADED, KEPT = (f'voxray_config_reload_total{{outcome="{outcome}"}}' for outcome in ("loaded", "kept"))
@@ -44,31 +43,13 @@ class ReloadTests(SynchronousTestCase):
     def changed(self, **keys: object) -> bytes:
         return json.dumps({**self.good, **keys}).encode()
 
-    def up(self) -> list[Peer]:
-        peers = [self.daemon.peer() for _ in range(CALLS)]
-        for number, peer in enumerate(peers):
-            self.addCleanup(peer.close)
-            peer.send({"event": "connected"}, start(100 + number))
-        for peer in peers:
-            self.assertIsNotNone(peer.next())
-        return peers
-
-    def answers(self, peer: Peer) -> None:
-        """A key is heard, and spoken of."""
-        peer.send({"event": "dtmf", "dtmf": {"digit": "1"}}, {"event": "dtmf", "dtmf": {"digit": "#"}})
-        while True:
-            got = peer.next()
-            assert got is not None, "the call is gone"
-            if got[0] == TEXT and b'"media"' in got[1]:
-                return
-
     def test_fifty_signals(self) -> None:
         """What is heard meanwhile is what is heard on a quiet daemon, to the byte; no call is lost."""
         quiet, sentinel = Sentinel(self.daemon, 1, "123"), Sentinel(self.daemon, 2, "123")
         quiet.start()
         quiet.join(60)
         sentinel.start()
-        peers = self.up()
+        peers = calls_up(self, self.daemon, CALLS)
         threads = self.daemon.threads()
         for number in range(SIGNALS):
             if number % 2:
@@ -77,7 +58,7 @@ class ReloadTests(SynchronousTestCase):
                 self.reload(self.changed(goodbye=f"Good bye {number}.", vad_threshold=0.02 + number / 1000))
         self.assertEqual((self.daemon.metric(LOADED), self.daemon.metric(KEPT)), (25, 25))
         for peer in peers:
-            self.answers(peer)
+            peer.must_answer()
             peer.send(STOP)
             self.assertEqual(peer.close_code(), 1000)
         sentinel.join(60)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.attackers import SCRIPTED, STOP, LiveDaemon, Peer, Sentinel, start
+from tests.attackers import SCRIPTED, STOP, LiveDaemon, Sentinel, calls_up
 from tests.certificates import Authority, write_pair
-from tests.wsframes import TEXT
 
 CALLS = 20
 LOADED, KEPT = (f'voxray_tls_reload_total{{outcome="{outcome}"}}' for outcome in ("loaded", "kept"))
@@ -43,29 +42,11 @@ class RenewalTests(SynchronousTestCase):
         sock.close()
         return str(found["serialNumber"])
 
-    def up(self) -> list[Peer]:
-        peers = [self.daemon.peer() for _ in range(CALLS)]
-        for number, peer in enumerate(peers):
-            self.addCleanup(peer.close)
-            peer.send({"event": "connected"}, start(100 + number))
-        for peer in peers:
-            self.assertIsNotNone(peer.next())
-        return peers
-
-    def answers(self, peer: Peer) -> None:
-        """A key is heard, and spoken of."""
-        peer.send({"event": "dtmf", "dtmf": {"digit": "1"}}, {"event": "dtmf", "dtmf": {"digit": "#"}})
-        while True:
-            got = peer.next()
-            assert got is not None, "the call is gone"
-            if got[0] == TEXT and b'"media"' in got[1]:
-                return
-
     def test_calls_go_on(self) -> None:
         """20 calls, one of them listened to packet by packet, through SIGHUPs, new files and rubbish."""
         sentinel = Sentinel(self.daemon, 1, "123")
         sentinel.start()
-        peers = self.up()
+        peers = calls_up(self, self.daemon, CALLS)
         first = self.serial()
 
         self.renew(kind="rsa")
@@ -84,7 +65,7 @@ class RenewalTests(SynchronousTestCase):
         self.assertNotIn(self.serial(), (first, second))
 
         for peer in peers:
-            self.answers(peer)
+            peer.must_answer()
             peer.send(STOP)
             self.assertEqual(peer.close_code(), 1000)
         sentinel.join(60)
@@ -101,7 +82,7 @@ class RenewalTests(SynchronousTestCase):
         quiet.start()
         quiet.join(60)
         sentinel.start()
-        peers = self.up()
+        peers = calls_up(self, self.daemon, CALLS)
         good = [Path(file).read_bytes() for file in self.pair]
         for number in range(50):
             Path(self.pair[0]).write_bytes(good[0] if number % 2 else b"rubbish")
@@ -109,7 +90,7 @@ class RenewalTests(SynchronousTestCase):
             self.daemon.until(lambda n=number: self.daemon.metric("voxray_tls_reload_total") >= n + 1)  # type: ignore[misc]
         self.assertEqual((self.daemon.metric(LOADED), self.daemon.metric(KEPT)), (25, 25))
         for peer in peers:
-            self.answers(peer)
+            peer.must_answer()
         sentinel.join(60)
         self.assertEqual((sentinel.error, sentinel.code), ("", 1000))
         self.assertEqual(sentinel.checksum, quiet.checksum)

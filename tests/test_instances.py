@@ -14,12 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.signers import HOST, SIGNERS
 from tests.test_attack_trust import PATH, Trusted
-from tests.test_stores_shared import Away
+from tests.test_stores_shared import kept_in_memory
 from voxray import storing
 from voxray.call.expected import Expected
-from voxray.stores.memory import MemoryBoard, MemoryHandOver, MemoryReplays, MemorySessions, MemoryTokens
+from voxray.stores.memory import MemoryReplays, MemorySessions
 from voxray.stores.ports import RENEW_SECS, TTL_SECS
-from voxray.stores.shared import Common, Shared
+from voxray.stores.shared import Shared
 from voxray.web.dialing import GRACE_SECS, RING_SECS
 from voxray.web.tokens import StreamTokens
 
@@ -34,11 +34,8 @@ class Together(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        seconds = self.clock.seconds
         self.outage: list[bool] = []
-        self.board = MemoryBoard(seconds)
-        kept = (MemoryTokens(seconds), MemoryHandOver(seconds), self.board, MemoryReplays(seconds))
-        self.common = Common(*(Away(store, self.outage) for store in kept))
+        self.board, self.common = kept_in_memory(self.clock, self.outage)
         self.shared: list[Shared] = []
         self.patch(storing, "stores", self.stores)
 

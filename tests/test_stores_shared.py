@@ -37,16 +37,21 @@ class Away:
         return asked
 
 
+def kept_in_memory(clock: Clock, outage: list[bool]) -> tuple[MemoryBoard, Common]:
+    """What instances share, in this process; away for as long as `outage` holds something."""
+    seconds = clock.seconds
+    board = MemoryBoard(seconds)
+    kept = (MemoryTokens(seconds), MemoryHandOver(seconds), board, MemoryReplays(seconds))
+    return board, Common(*(Away(store, outage) for store in kept))
+
+
 class Instances(SynchronousTestCase):
     """Several in one process, over one set of stores."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        seconds = self.clock.seconds
         self.outage: list[bool] = []
-        self.board = MemoryBoard(seconds)
-        kept = (MemoryTokens(seconds), MemoryHandOver(seconds), self.board, MemoryReplays(seconds))
-        self.common = Common(*(Away(store, self.outage) for store in kept))
+        self.board, self.common = kept_in_memory(self.clock, self.outage)
         self.degraded: dict[str, list[bool]] = {}
         self.lost: list[str] = []
         self.a, self.b = self.instance("a"), self.instance("b")
