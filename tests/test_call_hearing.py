@@ -40,6 +40,7 @@ class HearingTests(SynchronousTestCase):
             not_understood=lambda: self.understood.append("(failed)"),
             hint=lambda text: None,
         )
+        self.addCleanup(self.hearing.stop)
 
     def turns(self, count: int) -> list[Deferred[Transcript]]:
         """So many, the transcriber asked about each."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -108,17 +108,18 @@ class Hearing:
             running.cancel()
 
     def _transcribe(self, utterance: Utterance, times: TurnTimes) -> Deferred[Transcript]:
-        return Deferred.fromCoroutine(self._transcribe_soon(utterance, times))
-
-    async def _transcribe_soon(self, utterance: Utterance, times: TurnTimes) -> Transcript:
-        """Unless too much waits already. Raises ProviderError."""
+        """Unless too much waits already."""
         waiting_ms = self._uploads.begin(utterance)
         if waiting_ms is None:
-            raise ProviderError("transcriber", ErrorKind.OVERLOADED, "too much of the call waits for it")
-        try:
-            return await self._pipeline.transcribe(utterance, times)
-        finally:
+            return fail(
+                ProviderError("transcriber", ErrorKind.OVERLOADED, "too much of the call waits for it")
+            )
+
+        def done(result: Transcript | Failure) -> Transcript | Failure:
             self._uploads.end(waiting_ms)
+            return result
+
+        return self._pipeline.transcribe(utterance, times).addBoth(done)
 
     async def _hear(self, parts: list[Deferred[Transcript]], times: TurnTimes) -> None:
         """Turns are understood in the order in which they were spoken, whichever transcript comes first."""

@@ -19,7 +19,7 @@ AT_ONCE = 4
 """Windows that the detector may have of one call: enough for a batch to follow a batch without a pause."""
 
 AT_WORK = 3
-"""Longest turns that the transcriber may have at once: half a minute of speech, as long as a vendor's deadline."""
+"""Longest turns that the transcriber may have at once: half a minute, which is a vendor's deadline."""
 
 PACKET_MS = 20.0
 """The unit of `pipeline_input_queue_cap`, whatever a carrier sends at a time."""
