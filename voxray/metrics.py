@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from platform import python_version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from voxray import __version__
 
@@ -52,6 +52,7 @@ class Metrics:
     """One process's instruments, in their own registry."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series beside each of a counter's, of use to nobody here
         self.registry = CollectorRegistry()
         make = _Make(self.registry)
         self._declare_http(make.counter, make.gauge, make.histogram)
