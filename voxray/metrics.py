@@ -141,10 +141,12 @@ class Metrics:
         self.calls_ended = counter("voxray_calls_ended_total", "Calls that are over", "reason")
         self.turn_latency = histogram(
             "voxray_turn_latency_seconds",
-            "Parts of a turn: endpoint, stt, llm, tts, own (all but vendors and endpointing), total",
+            "Parts of a turn: endpoint, stt, llm, sentence, tts, own (neither vendor nor endpointing), total",
             "stage",
             buckets=_TURN,
         )
+        for part in ("endpoint", "stt", "llm", "sentence", "tts", "own", "total"):
+            self.turn_latency.labels(part)
         self.bargein = histogram(
             "voxray_bargein_seconds",
             "From the caller's first interrupting speech to our clear",
@@ -173,6 +175,7 @@ class Metrics:
         self.bad_messages = counter("voxray_bad_messages_total", "Media messages not understood", "reason")
         self.ignored_messages = counter("voxray_ignored_messages_total", "Media messages of no use", "reason")
         self.call_errors = counter("voxray_call_errors_total", "Faults of ours that ended a call", "where")
+        self.call_errors.labels("media")
         self.closed_sockets = counter("voxray_media_closed_total", "Media sockets that are closed", "reason")
         self.dropped_audio = counter("voxray_dropped_audio_total", "Outbound messages dropped: peer too slow")
         self.hangups = counter("voxray_hangups_total", "Hang-ups asked of the carrier", "outcome")
