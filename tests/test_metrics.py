@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from platform import python_version
@@ -27,6 +28,7 @@ from voxray.frames import ULAW_8K, CallInfo, Message, ReplyEvent, Speech, TextDe
 from voxray.interfaces import Providers
 from voxray.metrics import Metrics, TlsRecorder
 
+PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 CONTRACT = Path(__file__).parent / "data" / "metrics" / "contract.json"
 LEFT_OUT = frozenset({"session_id"})
 """Always empty in the original; to Prometheus an empty label and none are the same."""
@@ -91,6 +93,21 @@ class ContractTests(SynchronousTestCase):
             house.ask("GET", "/metrics")  # this route's own first time
             sizes.append(house.ask("GET", "/metrics").body.count(b"\n"))
         self.assertEqual(sizes[0], sizes[1])
+
+
+class PageTests(SynchronousTestCase):
+    """docs/metrics.md."""
+
+    def test_page(self) -> None:
+        """Each metric that a daemon has is there with kind and labels, once; and none that it has not."""
+        rows = re.findall(
+            r"^\| `(\w+)` \| (\w+) \| (.*?) \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.M
+        )
+        told = {name: (kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows}
+        self.assertEqual(len(rows), len(told))
+        found = everything(self)
+        self.assertEqual(set(found) - set(told), set(), "docs/metrics.md lacks these")
+        self.assertEqual(told, found)
 
 
 class OursTests(SynchronousTestCase):
