@@ -10,8 +10,14 @@ from twisted.internet.defer import Deferred
 from twisted.web.client import HTTPConnectionPool
 
 
+class _QuietFactory(HTTPConnectionPool._factory):  # type: ignore[misc,valid-type]
+    noisy = False  # a line at info for each connection, and one for its end
+
+
 class CountingPool(HTTPConnectionPool):
     """Twisted's pool; it knows how many connections there are, idle or not."""
+
+    _factory = _QuietFactory
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(reactor, persistent=True)
