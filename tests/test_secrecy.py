@@ -238,8 +238,15 @@ class SecrecyTests(SecrecyCase):
                 for token in self.tokens:
                     self.assertNotIn(token, text, where)
 
+        def look_at_json(_: None) -> None:
+            lines = [json.loads(line) for line in self.shown["log"].splitlines()]
+            told = [line for line in lines if line["source"].startswith("voxray.call.")]
+            self.assertGreater(len(told), 10)
+            self.assertEqual([line for line in told if "call_id" not in line], [])
+
         def again(_: None) -> Deferred[None]:
-            return threads.deferToThread(self.live, log_level="debug", json_logs=True).addCallback(look)
+            living = threads.deferToThread(self.live, log_level="debug", json_logs=True)
+            return living.addCallback(look).addCallback(look_at_json)
 
         return threads.deferToThread(self.live, log_level="debug").addCallback(look).addCallback(again)
 

@@ -137,7 +137,8 @@ class Hearing:
         try:
             words = [(await part).text.strip() for part in parts]
         except ProviderError as error:
-            self.log.warn("a turn was not understood: {error}", error=str(error))
+            text = "call {call_id}: a turn was not understood: {error}"
+            self.log.warn(text, call_id=self._pipeline.call_id, error=str(error))
             self._not_understood()
         else:
             self._pipeline.transcribed(times)
@@ -149,6 +150,6 @@ class Hearing:
         def done(result: object) -> None:
             self._running.discard(running)
             if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
-                self.log.failure("a turn failed", result)
+                self.log.failure("call {call_id}: a turn failed", result, call_id=self._pipeline.call_id)
 
         running.addBoth(done)

@@ -114,6 +114,10 @@ class Pipeline:
         self._clock = clock
         self._metrics = metrics
 
+    @property
+    def call_id(self) -> str:
+        return self._call.call_id
+
     def transcribe(self, utterance: Utterance, times: TurnTimes) -> Deferred[Transcript]:
         """What was said. Fails with ProviderError."""
         return Deferred.fromCoroutine(self._transcribe(utterance, times))
