@@ -9,7 +9,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,7 +26,8 @@ from voxray.call.times import TurnTimes
 from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import ULAW_8K, CallInfo, Message, ReplyEvent, Speech, TextDelta, Transcript, Utterance
 from voxray.interfaces import Providers
-from voxray.metrics import Metrics, TlsRecorder
+from voxray.metrics import HttpRecorder, Metrics, TlsRecorder
+from voxray.web.channel import _METHODS, ROUTES
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 CONTRACT = Path(__file__).parent / "data" / "metrics" / "contract.json"
@@ -108,6 +109,23 @@ class PageTests(SynchronousTestCase):
         found = everything(self)
         self.assertEqual(set(found) - set(told), set(), "docs/metrics.md lacks these")
         self.assertEqual(told, found)
+
+
+class StrangersTests(SynchronousTestCase):
+    def test_the_page_stays_short(self) -> None:
+        """Whoever asks for everything by every method makes no page that takes long to write."""
+        metrics = Metrics()
+        recorder = HttpRecorder(metrics)
+        sizes = []
+        for statuses in ((200, 503), (400, 401, 403, 404, 405, 413)):
+            for status in statuses:
+                methods = sorted(_METHODS) if status >= 400 and status != 503 else ["GET"]
+                for method in [*methods, "other"]:
+                    for route in {*ROUTES.values(), "other", "calls", "session_offer"}:
+                        recorder.request_started(route)
+                        recorder.request_ended(route, method, status, 0.1)
+            sizes.append(generate_latest(metrics.registry).count(b"\nhttp_request_duration_seconds"))
+        self.assertLess(sizes[1] - sizes[0], 6 * 15)
 
 
 class OursTests(SynchronousTestCase):

@@ -226,9 +226,14 @@ class HttpRecorder:
     def request_ended(self, route: str, method: str, status: int, seconds: float) -> None:
         m = self._metrics
         m.http_active.labels(route, *_INGRESS).dec()
-        labels = (method, route, str(status), *_INGRESS, "error" if status >= 400 else "success")
-        m.http_requests.labels(*labels).inc()
-        m.http_duration.labels(*labels).observe(seconds)
+        outcome = (str(status), *_INGRESS, "error" if status >= 400 else "success")
+        m.http_requests.labels(method, route, *outcome).inc()
+        if (
+            400 <= status < 500
+        ):  # a stranger may ask everything by every method: that is not a page of its own
+            m.http_duration.labels("other", "other", *outcome).observe(seconds)
+        else:
+            m.http_duration.labels(method, route, *outcome).observe(seconds)
         if status >= 400:
             m.http_errors.labels(method, route, f"{status // 100}xx").inc()
 
