@@ -55,6 +55,7 @@ lint: dev ## format, style, types, import contracts, sizes, the reactor's rules
 	check python scripts/check_sizes.py voxray; \
 	check python scripts/diagrams.py --check; \
 	check python scripts/command.py --check; \
+	check python scripts/dangers.py --check; \
 	if [ -n "$$failed" ]; then echo; echo "lint failed:$$failed"; exit 1; fi; echo "lint: all is well"
 
 format: dev ## let ruff rewrite the sources

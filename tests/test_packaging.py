@@ -16,6 +16,7 @@ from pathlib import Path
 from twisted.trial import unittest
 
 import voxray
+from tests.dangers import shows
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAGMENT = re.compile(r"(\d+|\+[\w-]+)\.(feature|bugfix|doc|removal|misc)(\.\d+)?\.md")
@@ -157,6 +158,7 @@ class TreeTests(unittest.SynchronousTestCase):
         assert match is not None
         self.assertEqual(match[1].partition("-")[0], voxray.__version__)
 
+    @shows("T31")
     def test_every_requirement_is_pinned(self) -> None:
         """constraints.txt has a version for all that setup.cfg asks for, itself satisfying it."""
         config = setup_cfg()
