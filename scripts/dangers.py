@@ -31,6 +31,7 @@ MODULE, CLASS, TEST = (
     re.compile(r"  (\w+)"),
     re.compile(r"    (test_\w+) \.\.\..*?(?:\[([A-Z]+)\])?"),
 )
+LATE = re.compile(r" +\[([A-Z]+)\]")  # the test has printed something
 FINE, SKIPPED = ("OK",), ("SKIPPED", "TODO")
 
 Shown = Mapping[str, list[str]]
@@ -65,6 +66,8 @@ def results(log: str) -> dict[str, str]:
             test = match[1]
             if match[2]:
                 found[f"{module}.{case}.{test}"] = match[2]
+        elif (match := LATE.fullmatch(line)) and test:
+            found.setdefault(f"{module}.{case}.{test}", match[1])
         elif (match := CLASS.fullmatch(line.rstrip())) and module:
             case = match[1]
         elif match := MODULE.fullmatch(line.rstrip()):

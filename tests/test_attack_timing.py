@@ -40,9 +40,9 @@ def plain_comparisons(source: str) -> Iterator[str]:
             continue
         sides = (node.left, *node.comparators)
         constant = any(isinstance(side, ast.Constant) for side in sides)
-        if not constant and any(isinstance(each, ast.Eq | ast.NotEq) for each in node.ops):
-            if any(SECRET.search(name_of(side)) for side in sides):
-                yield ast.unparse(node)
+        equal = any(isinstance(each, ast.Eq | ast.NotEq) for each in node.ops)
+        if equal and not constant and any(SECRET.search(name_of(side)) for side in sides):
+            yield ast.unparse(node)
 
 
 @shows("T20")
