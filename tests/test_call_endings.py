@@ -389,6 +389,19 @@ class CallerTests(EndingsTestCase):
                     raise self.failureException(f"{way}, {begin.__name__}: {failure}") from failure
 
     @shows("F42")
+    def test_any_code(self) -> None:
+        """Every code that may be sent ends the call in the same way; the others are a fault of protocol."""
+        for code in (1000, 1001, 1003, 1007, 1008, 1009, 1011, 1013, 3000, 4000, 4404, 4999):
+            line = self.greeted()
+            line.raw(frame(code.to_bytes(2, "big") + b"any words", CLOSE))
+            self.after.check(line, "closed")
+        for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65_535):
+            line = self.greeted()
+            line.raw(frame(code.to_bytes(2, "big"), CLOSE))
+            self.house.pass_time(1.1, 0.1)
+            self.after.check(line, "protocol", 1002)
+
+    @shows("F42")
     def test_stop_and_no_close(self) -> None:
         """After `stop` we close with 1000, and drop a carrier that says no more within a second."""
         line = self.greeted()

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.dangers import shows
 from tests.fakes import RecordingSink
-from voxray.call.pacer import PACKET_MS, Pacer
+from voxray.call.pacer import MAX_PENDING_MARKS, PACKET_MS, Pacer
 from voxray.frames import ULAW_8K
 from voxray.interfaces import Pacing
 
@@ -164,6 +164,30 @@ class PacerTests(SynchronousTestCase):
         """A carrier that echoes what was never sent changes nothing."""
         self.pacer.mark_returned("nobody", now=0.0)
         self.assertEqual(self.pacer.counts.marks_unknown, 1)
+
+    @shows("F44")
+    def test_a_mark_that_comes_twice(self) -> None:
+        """The first says what was heard, the second nothing: not even that it was later."""
+        self.pacer.push(b"a" * 8 * 100, now=0.0)
+        self.pacer.finish(now=0.0)
+        name = next(mark for kind, mark in self.sink.sent if kind == "mark")
+        self.pacer.mark_returned(name, now=0.1)
+        heard = self.pacer.heard_ms(0.2)
+        self.pacer.mark_returned(name, now=5.0)
+        self.assertEqual(self.pacer.heard_ms(0.2), heard)
+        self.assertEqual((self.pacer.counts.marks_returned, self.pacer.counts.marks_unknown), (1, 1))
+
+    @shows("F44", "F56")
+    def test_marks_that_never_come_back(self) -> None:
+        """A thousand of them cost the memory of some, and the clock tells what was heard."""
+        for number in range(1_000):
+            now = number * 0.1
+            self.pacer.push(b"a" * 800, now)
+            self.pacer.finish(now)
+            self.pacer.tick(now + 0.05)
+        self.assertEqual(self.pacer.counts.marks_sent, 1_000)
+        self.assertLessEqual(len(self.pacer._pending), MAX_PENDING_MARKS)
+        self.assertAlmostEqual(self.pacer.heard_ms(200.0), 100_000.0)
 
     @settings(deadline=None, max_examples=200)
     @given(
