@@ -186,8 +186,8 @@ class TreeTests(unittest.SynchronousTestCase):
     def test_no_version_with_a_known_hole(self) -> None:
         """Floors in setup.cfg, in constraints.txt and in what runs.
 
-        Autobahn unpacked past its limit before 26.7.1 (GHSA-hxp9-w8x3-p566); Twisted before 26.4 could be kept
-        busy by DNS over TCP (CVE-2026-42304).
+        Autobahn unpacked past its limit before 26.7.1 (GHSA-hxp9-w8x3-p566); Twisted before 26.4 could be
+        kept busy by DNS over TCP (CVE-2026-42304).
         """
         floors = {"autobahn": (26, 7, 1), "twisted": (26, 4)}
         asked = setup_cfg()["options"]["install_requires"].splitlines()
