@@ -125,17 +125,24 @@ class Vendors(threading.Thread):
 class Daemon:
     """The process, and what the system says of it."""
 
-    def __init__(self, directory: Path, settings: dict[str, object], vendors: Vendors | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: dict[str, object],
+        vendors: Vendors | None = None,
+        hook: str = TIMERS,
+    ) -> None:
+        """`hook` is run in the daemon before anything else."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         config = directory / "voxray.json"
         config.write_text(json.dumps({**settings, "port": self.port}), encoding="utf-8")
-        self.vendors, self._timers = vendors, directory / "timers"
-        (directory / "sitecustomize.py").write_text(TIMERS, encoding="utf-8")
+        self.vendors, self.told_path = vendors, directory / "timers"
+        (directory / "sitecustomize.py").write_text(hook, encoding="utf-8")
         environ = {k: v for k, v in os.environ.items() if not k.startswith("VOXRAY_")}
         places = filter(None, (str(directory), environ.get("PYTHONPATH", "")))
-        environ |= {"PYTHONPATH": os.pathsep.join(places), "SOAK_TIMERS": str(self._timers)}
+        environ |= {"PYTHONPATH": os.pathsep.join(places), "SOAK_TIMERS": str(self.told_path)}
         if vendors is not None:
             environ |= {"OPENAI_API_KEY": "sk", "OPENAI_BASE_URL": f"http://127.0.0.1:{vendors.port}/v1"}
         twistd = str(Path(sys.executable).parent / "twistd")
@@ -167,14 +174,15 @@ class Daemon:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(status.split("VmRSS:")[1].split()[0])
 
-    def timers(self) -> int:
-        self._timers.unlink(missing_ok=True)
+    def told(self) -> str:
+        """What the hook says to SIGUSR2."""
+        self.told_path.unlink(missing_ok=True)
         self.process.send_signal(signal.SIGUSR2)
         for _ in range(100):
-            if self._timers.exists():
-                return int(self._timers.read_text(encoding="ascii"))
+            if self.told_path.exists():
+                return self.told_path.read_text(encoding="ascii")
             time.sleep(0.05)
-        raise SystemExit("the daemon does not tell its timers")
+        raise SystemExit("the daemon says nothing")
 
     def held(self) -> dict[str, int]:
         """What must be the same before and after. The vendors' sockets are descriptors, too: apart."""
@@ -183,7 +191,7 @@ class Daemon:
         return {
             "descriptors": len(os.listdir(f"{proc}/fd")) - sockets,
             "threads": len(os.listdir(f"{proc}/task")),
-            "timers": self.timers(),
+            "timers": int(self.told()),
             "vendors' sockets": sockets,
         }
 
