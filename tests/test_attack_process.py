@@ -10,6 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import SCRIPTED, STOP, LiveDaemon, Peer, Sentinel, start
+from tests.dangers import shows
 from tests.wsframes import frame
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -41,6 +42,7 @@ class ProcessTests(SynchronousTestCase):
             self.addCleanup(peer.close)
         return peers
 
+    @shows("F51")
     def test_sigterm(self) -> None:
         """Every socket is told 1001, also one without a call, at once if calls are not waited for."""
         daemon = self.daemon(start_timeout_secs=10.0, goodbye="Bye.")
@@ -56,6 +58,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(daemon.process.wait(5), 0)
         self.assertNotIn("Traceback", daemon.log())
 
+    @shows("F51")
     def test_sigterm_again_and_again(self) -> None:
         """Signals by the dozen, before, in the middle of and after everything: one orderly end, status 0."""
         daemon = self.daemon(drain_timeout_secs=300)
@@ -71,6 +74,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(daemon.process.wait(5), 0)
         self.assertNotIn("Traceback", daemon.log())
 
+    @shows("F52")
     def test_sighup(self) -> None:
         """A SIGHUP in the middle of a call is heard by nobody."""
         daemon = self.daemon()
@@ -83,6 +87,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((sentinel.error, sentinel.code), ("", 1000))
         self.assertIn("SIGHUP", daemon.log())
 
+    @shows("F53", "F61")
     def test_kill_and_restart(self) -> None:
         """After SIGKILL with calls up the port serves again at once; a second daemon on it is refused."""
         daemon = self.daemon()
@@ -100,6 +105,7 @@ class ProcessTests(SynchronousTestCase):
         peer.send(STOP)
         self.assertEqual(peer.close_code(), 1000)
 
+    @shows("F60")
     def test_log_that_nobody_reads(self) -> None:
         """F60: standard output is a full pipe: calls hear what they did before, the loss is counted."""
         reader, writer = os.pipe()
@@ -130,6 +136,7 @@ class ProcessTests(SynchronousTestCase):
             lost = daemon.metric("voxray_log_lines_lost_total")
         self.assertGreater(len(log), 60_000)
 
+    @shows("F60")
     def test_log_reader_is_gone(self) -> None:
         """Standard output closed at the other end: calls go on."""
         reader, writer = os.pipe()

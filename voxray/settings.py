@@ -129,6 +129,7 @@ class CallSettings:
     stream_secret: str = field(default="", repr=False)  # signs stream tokens; empty: random at each start
     stream_token_secs: float = 120.0
     drain_timeout_secs: float = 300.0
+    reattach: bool = False  # callers come back after a crash
     cdr_file: str = ""  # absolute; empty: none
 
 

@@ -132,6 +132,11 @@ CALLS = Section(
             "on SIGTERM, how long calls may go on before they are told goodbye; 0: not at all",
             "calls.drain_timeout_secs",
             proof="tests.test_settings_effect_server.StopTests.test_drain_timeout_secs"),
+        Key("reattach", Flag(), False,
+            "Twilio, Telnyx: callers whose stream went with a daemon that crashed come back, get a new one "
+            "and begin anew ([how](carriers/twilio.md#after-a-crash)); needs the carrier's secret and its "
+            "REST API", "calls.reattach",
+            proof="tests.test_reattach.KeyTests.test_reattach"),
         Key("pace_lead_ms", Number(20.0, 5_000.0), 200.0,
             "audio kept queued at the carrier; with Exotel never more than 150",
             "media.pace_lead_ms",
