@@ -40,7 +40,7 @@ def queries() -> list[tuple[str, str, str]]:
         if panel["type"] == "row":
             row = panel["title"]
         for target in panel.get("targets", ()):
-            expr = target["expr"].replace("$instance", ".+").replace("$__rate_interval", "20s")
+            expr = target["expr"].replace("$instance", ".+").replace("$__rate_interval", "1m")
             found.append((row, panel["title"], expr.replace("$__range", "1m")))
     return found
 
@@ -172,7 +172,7 @@ class LiveTests(SynchronousTestCase):
         ask = self.prometheus.get
         asked = "sum(voxray_turn_latency_seconds_count) > 0 and sum(voxray_calls_ended_total) >= 3"
         self.prometheus.until(lambda: ask("query", query=asked)["result"])
-        time_of_turn = 'sum(rate(voxray_turn_latency_seconds_count{stage="total"}[20s]))'
+        time_of_turn = 'sum(rate(voxray_turn_latency_seconds_count{stage="total"}[1m]))'
         self.prometheus.until(lambda: ask("query", query=f"{time_of_turn} > 0")["result"])
         for row, panel, expr in queries():
             found = ask("query", query=expr)["result"]
