@@ -17,6 +17,7 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.logs import MAX_CHARS, MAX_TRACEBACK_CHARS, json_line, make_observer, text_line
 from voxray.settings import LogSettings
 
@@ -50,6 +51,7 @@ def event(**fields: Any) -> LogEvent:
     }
 
 
+@shows("T12")
 class LineTests(SynchronousTestCase):
     def assert_one_line(self, line: str) -> None:
         self.assertEqual(len((line + "\n").splitlines()), 1)
