@@ -62,6 +62,7 @@ lint: dev ## format, style, types, import contracts, sizes, the reactor's rules
 	check python scripts/check_sizes.py voxray; \
 	check python scripts/diagrams.py --check; \
 	check python scripts/command.py --check; \
+	check python scripts/dashboard.py --check; \
 	check python scripts/dangers.py --check; \
 	if [ -n "$$failed" ]; then echo; echo "lint failed:$$failed"; exit 1; fi; echo "lint: all is well"
 
@@ -69,11 +70,12 @@ format: dev ## let ruff rewrite the sources
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-docs: dev ## regenerate docs/configuration.md, the state diagrams, completion and manual
+docs: dev ## regenerate docs/configuration.md, the state diagrams, completion, manual and dashboard
 	@$(BIN)/python -m voxray.config.document >docs/.configuration.md
 	@mv docs/.configuration.md docs/configuration.md
 	@$(BIN)/python scripts/diagrams.py
 	@$(BIN)/python scripts/command.py
+	@$(BIN)/python scripts/dashboard.py
 
 changelog: dev ## show the changelog that newsfragments/ make
 	@$(BIN)/towncrier build --draft --version unreleased

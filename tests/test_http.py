@@ -220,6 +220,23 @@ class RequestTests(HttpTestCase):
         self.assertEqual((len(self.vendor.requests), self.vendor.connections), (2, 1))
         await self.http.warm_up("http://127.0.0.1:1/", provider="acme")
 
+    async def test_told_of(self) -> None:
+        """Who counts retries hears of each; connections are counted until they are closed, idle ones too."""
+        heard: list[str] = []
+        self.http.retried = lambda request: heard.append(request.model)
+        self.script([answer(b"", status=503, Retry_After="0")], [answer(b"", status=503)], OK)
+        asking = Deferred.fromCoroutine(self.http.request(self.ask(model="m-1")))
+        while not asking.called:
+            if self.pausing():
+                self.clock.advance(2)
+            await self.turns(1)
+        await asking.addErrback(lambda failure: failure.trap(ProviderError))
+        self.assertEqual(set(heard), {"m-1"})
+        self.assertEqual(len(heard), len(self.vendor.requests) - 1)
+        self.assertEqual(self.http.connections, 1)
+        await self.http.close()
+        self.assertEqual(self.http.connections, 0)
+
 
 @shows("F5")
 class DeadlineTests(HttpTestCase):

@@ -46,9 +46,13 @@ class Recorder:
     def __init__(self) -> None:
         self.active = 0
         self.ended: list[tuple[str, str, int]] = []
+        self.late: list[tuple[str, str]] = []
 
     def request_started(self, route: str) -> None:
         self.active += 1
+
+    def timed_out(self, route: str, method: str) -> None:
+        self.late.append((route, method))
 
     def request_ended(self, route: str, method: str, status: int, seconds: float) -> None:
         self.active -= 1
@@ -407,6 +411,7 @@ class DeadlineTests(HttpTestCase):
         self.assertFalse(transport.aborted)
         self.clock.advance(1.1)
         self.assertTrue(transport.aborted)
+        self.assertEqual(self.recorder.late, [("other", "other")])
 
     def test_body(self) -> None:
         """Fifteen for the body."""
@@ -416,6 +421,7 @@ class DeadlineTests(HttpTestCase):
         self.assertFalse(transport.aborted)
         self.clock.advance(1.1)
         self.assertTrue(transport.aborted)
+        self.assertEqual(self.recorder.late, [("root", "POST")])
 
     def test_keep_alive(self) -> None:
         """A minute to the next request's end of headers; then it works as the first."""
@@ -428,6 +434,7 @@ class DeadlineTests(HttpTestCase):
         self.assertFalse(transport.aborted)
         self.trickle(channel, transport, b"GET /health HTTP/1.1", 11)
         self.assertTrue(transport.aborted)
+        self.assertEqual(self.recorder.late, [])
 
     def test_slow_reader(self) -> None:
         """Thirty seconds to take the answer of a last request."""
@@ -436,6 +443,16 @@ class DeadlineTests(HttpTestCase):
         self.assertTrue(transport.disconnecting)
         self.clock.advance(31)
         self.assertTrue(transport.aborted)
+        self.assertEqual(self.recorder.late, [("health", "GET")])
+
+    def test_silence_is_counted_once(self) -> None:
+        """A connection that asks nothing is cut and counted; one that asked and is quiet is cut alone."""
+        silent = self.connect()[1]
+        channel, idle = self.connect()
+        channel.dataReceived(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.clock.advance(61)
+        self.assertTrue(silent.aborted and idle.aborted)
+        self.assertEqual(self.recorder.late, [("other", "other")])
 
 
 class AccessLogTests(HttpTestCase):

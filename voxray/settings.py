@@ -76,6 +76,7 @@ class TurnSettings:
     interruption_strategy: str = ""  # "", "min_words", "none"
     min_words: int = 1
     resume_false_interruption: bool = True
+    input_queue_cap: int = 256  # pipeline_input_queue_cap: packets (20 ms) of a caller's audio that may wait
     eager_transcription: bool = True  # transcribe when speech pauses, before the turn is surely over
 
     @property
@@ -147,7 +148,6 @@ class StoreSettings:
     redis_url: str = field(default="", repr=False)
     session_ttl_secs: int = 3600
     # read by nothing yet
-    pipeline_input_queue_cap: int = 256
     ws_write_coalesce_ms: int = 0
     ws_write_coalesce_max_frames: int = 10
 

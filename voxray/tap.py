@@ -152,7 +152,7 @@ def _premises(
     """What outlives the configuration, and how it ends."""
     from twisted.internet.error import ReactorNotRunning
 
-    from voxray import catalog_carriers
+    from voxray import catalog_carriers, gauges
     from voxray.call.metronome import Metronome
     from voxray.call.registry import Registry
     from voxray.cdr import CallRecords
@@ -191,4 +191,5 @@ def _premises(
         stores=kept,
         ready=ready,
     )
+    gauges.watch(premises, files)
     return premises, drain

@@ -196,6 +196,7 @@ def _admission(exchange: Exchange, office: Office, room: Callable[[], bool], doo
         room=room,
         announced=announced,
         refused=_refusals(exchange.metrics),
+        no_call=lambda reason: exchange.metrics.calls_refused.labels(reason).inc(),
         told=office.dialer.told,
         handed_over=office.handovers.take,
     )

@@ -43,6 +43,8 @@ class Admission:
     """A call is about to open its socket; whether that is sure: warm the providers up."""
     refused: Callable[[str, str], None] = lambda where, reason: None
     """Counts what was not let in; the labels are bounded."""
+    no_call: Callable[[str], None] = lambda reason: None
+    """Counts calls that were not taken though nothing was wrong with them; the label is bounded."""
     told: Callable[[str, Mapping[str, str]], None] = lambda dial_id, form: None
     """The status of a call that we placed."""
     handed_over: Callable[[str], str | None] = lambda token: None
@@ -228,8 +230,10 @@ class Hooks:
             return self._document(request, trunk, call.over)
         awaited = self._doorkeeper.awaits(visitor)
         if self._admission.draining() and not awaited:
+            self._admission.no_call("draining")
             return self._later(request)
         if not (awaited or self._admission.room()):
+            self._admission.no_call("max_calls")
             self._log.warn("webhook: no room for another call, answered busy")
             document = trunk.documents.busy()
             return self._later(request) if document is None else self._document(request, trunk, document)
