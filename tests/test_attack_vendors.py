@@ -23,6 +23,7 @@ from voxray.call.expected import Welcome
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.registry import Registry
+from voxray.circuits import Limits
 from voxray.frames import ULAW_8K, Audio, StreamStarted, StreamStopped
 from voxray.http import HttpClient
 from voxray.interfaces import Providers
@@ -118,6 +119,7 @@ class FaultTests(TestCase):
         self.clock = Clock()
         self.clock.advance(100)
         self.http = HttpClient(reactor, clock=self.clock, dice=lambda: 0.5)
+        self.http.circuits.limits = Limits(failures=0)  # the turn after a fault is to be answered at once
         host = Host("openai", f"http://127.0.0.1:{self.port.getHost().port}/v1", "sk-canary")
         self.llm, tts = OpenAIChat(self.http, host), OpenAISpeech(self.http, host)
         self.phrases = PhraseBook(tts)

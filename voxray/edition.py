@@ -22,12 +22,13 @@ from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.registry import Registry
 from voxray.cdr import CallRecords
+from voxray.circuits import Limits
 from voxray.frames import CallInfo, Wire
 from voxray.http import HttpClient
 from voxray.interfaces import MediaSink, Providers, VoiceActivity
 from voxray.metrics import HttpRecorder, Metrics
 from voxray.office import Office
-from voxray.settings import Settings
+from voxray.settings import AgentSettings, Settings
 from voxray.storing import Stores, sessions
 from voxray.telephony import Front, Lines, front, lines
 from voxray.turns.vad import EnergyVoiceActivity
@@ -109,9 +110,7 @@ class Edition:
     async def prepare(self) -> None:
         """The fixed phrases are spoken, so that none costs a call its time."""
         agent = self.settings.agent
-        making = self.exchange.phrases.prepare(
-            (agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology)
-        )
+        making = self.exchange.phrases.prepare(fixed_phrases(agent))
         if self.exchange.providers.tts.name in SPOKEN_AT_ONCE:
             await making
             return
@@ -126,6 +125,13 @@ class Edition:
     def _not_prepared(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             self._log.failure("fixed phrases failed", failure)
+
+
+def fixed_phrases(agent: AgentSettings) -> tuple[str, ...]:
+    """What an agent may have to say when it has no voice to say it with; the most needed first."""
+    handover = agent.failure_handover if agent.on_provider_failure == "transfer" else ""
+    failing = (agent.apology, agent.hold_phrase, agent.failure_goodbye, handover)
+    return (agent.greeting, *failing, agent.goodbye, agent.idle_prompt, agent.transfer_apology)
 
 
 def build(premises: Premises, settings: Settings, before: Edition | None = None) -> Edition:
@@ -146,6 +152,7 @@ def install(premises: Premises, site: VoxraySite, edition: Edition) -> None:
     if edition.front is not None:  # else nobody can place a call; what rings can still be given up
         edition.front.open_for_use()
     premises.records.use(settings.calls.cdr_file)
+    premises.http.circuits.limits = Limits(settings.circuits.failures, settings.circuits.pause_secs)
     premises.metrics.insecure.labels("webhook_auth").set(edition.lines.insecure)
     site.use(
         edition.root,

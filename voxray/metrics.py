@@ -6,6 +6,7 @@ Labels are bounded: stage, model, status and reasons from small sets, never an i
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -68,6 +69,26 @@ class Metrics:
             "tts_synthesis_latency_seconds", "From the request to the end of its audio", *stage
         )
 
+        self.provider_up = gauge(
+            "voxray_provider_up",
+            "1 while a vendor's endpoint is asked; 0 while it is left alone, for it failed",
+            "stage",
+            "model",
+        )
+        self.provider_paused = counter(
+            "voxray_provider_paused_total",
+            "Times an endpoint that failed was left alone for a while, by its last failure",
+            "stage",
+            "model",
+            "error_type",
+        )
+        self.failed_turns = counter(
+            "voxray_failed_turns_total",
+            "Turns of callers that a failing provider spoiled, by what was done",
+            "outcome",
+        )
+        self.holds = counter("voxray_holds_total", "Times a caller had to be told to wait", "what")
+
         # Ours
         self.up = gauge("voxray_up", "1 while the daemon serves")
         self.draining = gauge("voxray_draining", "1 while calls finish and no new ones are taken")
@@ -123,6 +144,23 @@ class Metrics:
         self.insecure = gauge(
             "voxray_insecure_config", "1 where the configuration leaves a door open", "what"
         )
+
+
+class ProviderRecorder:
+    """Vendors' endpoints as `voxray.circuits` reports them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def provider_up(self, stage: str, model: str, up: bool) -> None:
+        self._metrics.provider_up.labels(stage, model).set(float(up))
+
+    def provider_gone(self, stage: str, model: str) -> None:
+        with suppress(KeyError):
+            self._metrics.provider_up.remove(stage, model)
+
+    def provider_paused(self, stage: str, model: str, kind: str) -> None:
+        self._metrics.provider_paused.labels(stage, model, kind).inc()
 
 
 class HttpRecorder:

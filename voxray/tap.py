@@ -160,7 +160,7 @@ def _premises(
     from voxray.edition import Premises
     from voxray.household import Household
     from voxray.http import HttpClient
-    from voxray.metrics import Metrics
+    from voxray.metrics import Metrics, ProviderRecorder
     from voxray.office import Office
     from voxray.storing import stores
     from voxray.worker import ThreadWorker
@@ -180,7 +180,7 @@ def _premises(
     premises = Premises(
         reactor=reactor,
         wall_clock=time.time,
-        http=HttpClient(reactor),
+        http=HttpClient(reactor, recorder=ProviderRecorder(metrics)),
         workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
         metrics=metrics,
         records=records,

@@ -49,6 +49,20 @@ class Mouth:
         self._pieces[-1].end_ms = self._pacer.pushed_ms
         self._pacer.mark(self._clock.seconds())
 
+    def break_off(self) -> None:
+        """The piece will not be completed: what there is of it will be heard."""
+        self._push(self._voicing.flush())
+
+    def aside(self, payload: bytes) -> None:
+        """A sound between sentences that is no part of what is said: nothing in the midst of one."""
+        at_ms = self._pacer.pushed_ms
+        growing = self._pieces[-1] if self._pieces and not self._pieces[-1].end_ms else None
+        if growing is not None and growing.start_ms < at_ms:
+            return
+        self._pacer.aside(payload, self._clock.seconds())
+        if growing is not None:  # asked of the synthesizer, not yet heard
+            growing.start_ms = self._pacer.pushed_ms
+
     def say(self, text: str, payload: bytes) -> None:
         """A phrase made earlier, already in the wire's codec, as a whole reply."""
         self._sound(text, payload)
@@ -95,6 +109,15 @@ class Mouth:
         await self.played()
 
     # -- being heard ---------------------------------------------------------
+    def silent_since(self, now: float) -> float | None:
+        """When the last sound ended; None while there is one."""
+        return self._pacer.silent_since(now)
+
+    @property
+    def held(self) -> bool:
+        """Audio waits for the caller to stop speaking."""
+        return self._pacer.held
+
     @property
     def pressing(self) -> bool:
         """The tones of keys are being heard: half a number is worse than speaking over somebody."""

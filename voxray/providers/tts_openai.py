@@ -21,6 +21,7 @@ from voxray.providers.offers import PCM_24K, SPEECH
 from voxray.providers.openai_api import Host, media_type
 from voxray.providers.openai_errors import explain_event
 
+PATH = "/audio/speech"
 _LEAST_MS = 20  # smaller pieces wait for company
 _COMPRESSED = (b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
 _MAX_JSON_BYTES = 16_384
@@ -87,32 +88,36 @@ class OpenAISpeech:
         self.voice = voice or offer.voice
         self._http = http
         self._host = host
+        self._circuit = host.circuit(http, "tts", self.model, PATH)
         self._format = offer.response_format
         self._max_chars = offer.max_chars
 
     async def start(self) -> None:
         """Nothing to load."""
+        self._circuit.serve()
 
     async def warm_up(self) -> None:
         await self._host.warm_up(self._http)
 
     async def stop(self) -> None:
         """The connections are the HTTP client's."""
+        self._circuit.retire()
 
     async def synthesize(self, text: str, call: CallInfo) -> AsyncGenerator[Speech, None]:
         for part in parts_of(text, self._max_chars):
-            stream = await self._open(part)
-            with closing(stream):
-                reader = AudioReader(await self._kind(stream))
-                silent = True
-                while data := await stream.read():
-                    if samples := self._decoded(reader, data):
-                        silent = False
+            with self._circuit.watch():
+                stream = await self._open(part)
+                with closing(stream):
+                    reader = AudioReader(await self._kind(stream))
+                    silent = True
+                    while data := await stream.read():
+                        if samples := self._decoded(reader, data):
+                            silent = False
+                            yield Speech(samples, reader.media_format)
+                    if samples := reader.finish():
                         yield Speech(samples, reader.media_format)
-                if samples := reader.finish():
-                    yield Speech(samples, reader.media_format)
-                elif silent:
-                    raise self._host.bad_answer("no audio")
+                    elif silent:
+                        raise self._host.bad_answer("no audio")
 
     async def _open(self, text: str) -> HttpStream:
         body = {
@@ -121,7 +126,8 @@ class OpenAISpeech:
             "input": text,
             "response_format": self._format,
         }
-        return await self._http.open(self._host.post("/audio/speech", orjson.dumps(body), "application/json"))
+        asked = self._host.post(PATH, orjson.dumps(body), "application/json", self._circuit)
+        return await self._http.open(asked)
 
     async def _kind(self, stream: HttpStream) -> str:
         """The body's media type. Raises ProviderError when that is no audio but an explanation."""
