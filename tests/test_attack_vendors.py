@@ -104,8 +104,8 @@ class FaultyVendor(Vendor):
         return self.fault if stage == self.faulty else GOOD[stage]
 
 
-class FaultTests(TestCase):
-    """One call for each fault."""
+class FaultTestCase(TestCase):
+    """Calls whose providers are one vendor's, on a fake clock."""
 
     timeout = 60
 
@@ -207,25 +207,29 @@ class FaultTests(TestCase):
             await self.turn()
         self.assertEqual(len(self.vendor.open), 0, f"a vendor's socket stays open: {stage} {name}")
 
+
+class FaultTests(FaultTestCase):
+    """One call for each fault."""
+
     async def every_fault(self, stage: str) -> None:
         self.worst = (0.0, "")
         for i, (name, fault) in enumerate(faults(stage).items()):
             await self.through(stage, name, fault, prepared=i % 2 == 0)
 
     def test_stt(self) -> defer.Deferred[None]:
-        """A transcriber's faults: an apology or a beep in time, and the next turn is answered."""
+        """F5: a transcriber's faults: an apology or a beep in time, and the next turn is answered."""
         return defer.Deferred.fromCoroutine(self.every_fault("stt"))
 
     def test_llm(self) -> defer.Deferred[None]:
-        """A model's."""
+        """F5: a model's."""
         return defer.Deferred.fromCoroutine(self.every_fault("llm"))
 
     def test_tts(self) -> defer.Deferred[None]:
-        """A voice's, the apology's included when it was not made before."""
+        """F5: a voice's, the apology's included when it was not made before."""
         return defer.Deferred.fromCoroutine(self.every_fault("tts"))
 
     def test_hang_up_in_the_middle(self) -> defer.Deferred[None]:
-        """The caller hangs up while a vendor hangs: its socket goes at once."""
+        """F17: the caller hangs up while a vendor hangs: its socket goes at once."""
 
         async def test() -> None:
             for stage in GOOD:

@@ -180,11 +180,11 @@ class TranscriberTests(OpenAITestCase, TranscriberContract):
             self.assertEqual(error.kind, ErrorKind.BAD_ANSWER)
 
     async def test_faults(self) -> None:
-        """F1-F4, F7."""
+        """F7: what is refused, cut off or no HTTP ends in an error of its kind, and frees the socket (F1-F4 too)."""
         await self.faults(lambda: self.make().transcribe(utterance(), CALL), HEARD)
 
     async def test_hangs(self) -> None:
-        """F5."""
+        """F5: silence at any place ends in a timeout, and the socket is gone."""
         await self.hangs(lambda: self.make().transcribe(utterance(), CALL), HEARD)
 
 
@@ -320,11 +320,11 @@ class ChatTests(OpenAITestCase, ChatModelContract):
         self.assertIn("content_filter", str(error))
 
     async def test_faults(self) -> None:
-        """F1-F4, F6, F7."""
+        """F7: what is refused, cut off or no HTTP ends in an error of its kind, and frees the socket (F1-F4 too)."""
         await self.faults(lambda: collect(self.reply()), HELLO[:100])
 
     async def test_hangs(self) -> None:
-        """F5."""
+        """F5: silence at any place ends in a timeout, and the socket is gone."""
         await self.hangs(lambda: collect(self.reply()), sse(delta(content="Hello"), end=""))
 
     async def test_hang_up_anywhere(self) -> None:
@@ -400,11 +400,11 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
         self.assertEqual((await self.error_of(self.spoken(self.make()))).kind, ErrorKind.RATE)
 
     async def test_faults(self) -> None:
-        """F1-F4, F7."""
+        """F7: what is refused, cut off or no HTTP ends in an error of its kind, and frees the socket (F1-F4 too)."""
         await self.faults(lambda: self.spoken(self.make()), PCM[:5000])
 
     async def test_hangs(self) -> None:
-        """F5, F11."""
+        """F5: silence at any place ends in a timeout, and the socket is gone (F11: in the midst of audio too)."""
         await self.hangs(lambda: self.spoken(self.make()), PCM[:5000])
 
 

@@ -43,6 +43,10 @@ SPOKEN_AT_ONCE = ("local", "scripted")
 """Voices that make the fixed phrases in a moment. A vendor's may take long, so nobody waits for those."""
 
 
+MEND_SECS = 30.0
+"""Between two attempts at phrases that could not be made."""
+
+
 class Engine(Protocol):
     """Providers, and the voice activity model."""
 
@@ -59,6 +63,7 @@ class Premises:
     wall_clock: Callable[[], float]
     http: HttpClient
     workers: tuple[ThreadWorker, ThreadWorker]  # for ears, for the voice
+    names: ThreadWorker  # for look-ups
     metrics: Metrics
     records: CallRecords
     beat: Metronome
@@ -82,6 +87,8 @@ class Edition:
     emptied: Callable[[], None] = lambda: None
     """Called when the last of them has ended."""
     preparing: Deferred[None] | None = field(default=None, repr=False)
+    tried_at: float = 0.0
+    """When its phrases were last made, or not."""
 
     _log = Logger()
 
@@ -105,16 +112,28 @@ class Edition:
 
         call = Call(info, wire, sink, self.exchange, over)
         self.calls += 1
+        self._mend()
         return call
 
     async def prepare(self) -> None:
         """The fixed phrases are spoken, so that none costs a call its time."""
-        agent = self.settings.agent
-        making = self.exchange.phrases.prepare(fixed_phrases(agent))
+        self.tried_at = self.exchange.clock.seconds()
+        making = self.exchange.phrases.prepare(fixed_phrases(self.settings.agent))
         if self.exchange.providers.tts.name in SPOKEN_AT_ONCE:
             await making
             return
         self.preparing = Deferred.fromCoroutine(making)
+        self.preparing.addErrback(self._not_prepared)
+
+    def _mend(self) -> None:
+        """Phrases that could not be made are tried again, now that a call is here that may need them."""
+        now = self.exchange.clock.seconds()
+        busy = self.preparing is not None and not self.preparing.called
+        wanted = fixed_phrases(self.settings.agent)
+        if busy or now - self.tried_at < MEND_SECS or not self.exchange.phrases.lacks(wanted):
+            return
+        self.tried_at = now
+        self.preparing = Deferred.fromCoroutine(self.exchange.phrases.prepare(wanted))
         self.preparing.addErrback(self._not_prepared)
 
     def close(self) -> None:

@@ -41,6 +41,7 @@ from voxray.retries import (
     retry_after,
     should_retry,
 )
+from voxray.vouching import Vouching
 
 MAX_IDLE_PER_HOST = 200
 IDLE_SECS = 50.0  # load balancers drop idle connections at 60 s, and a POST on a dead one costs a retry
@@ -224,7 +225,7 @@ class HttpClient:
         for name, value in request.headers.items():
             headers.setRawHeaders(name, [value])
         # The stream stands for the pool: it is told which connection is its own.
-        agent = Agent(self._reactor, self._policy, pool=stream)
+        agent = Agent(self._reactor, Vouching(self._policy, stream.secured), pool=stream)
         body = None if request.body is None else _Body(request.body)
         return agent.request(request.method.encode("ascii"), request.url.encode("ascii"), headers, body)
 

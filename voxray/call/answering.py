@@ -165,13 +165,15 @@ class Answering:
             return
         if isinstance(failure.value, ProviderError):
             self.log.warn("a reply failed: {error}", error=failure.getErrorMessage())
+            self._running = None
+            self._remember(heard := self._mouth.leave_off())
         else:
             self.log.failure("a reply failed", failure)
-        cut = self.cut()
+            heard = self.cut().heard
         if self._apologising:  # to apologise for that would fail in the same way
-            self._on_said(cut.heard, cut.then)
+            self._on_said(heard, self._feed.then)
         else:
-            self._on_failed(cut.heard, cut.then)
+            self._on_failed(heard, self._feed.then)
 
 
 def abandon(stage: Deferred[Any]) -> None:

@@ -333,9 +333,9 @@ class Dialogue:
             self._finish(then.reason)
 
     def _make_amends(self) -> None:
-        """A turn failed: an apology, or the end of the agent's part."""
         if self._deaf:
             return
+        self._mouth.release()
         amends = self._patience.amends()
         self._leaving = amends.then is not None
         if amends.text or amends.then:

@@ -131,6 +131,13 @@ class Mouth:
         self._forget()
         return heard_text(pieces, heard_ms, pushed_ms), unheard_text(pieces, heard_ms, pushed_ms)
 
+    def leave_off(self) -> str:
+        """All there is of a reply that is not complete was heard. Returns those words."""
+        heard_ms, pushed_ms = self._pacer.heard_ms(self._clock.seconds()), self._pacer.pushed_ms
+        heard = heard_text(self._pieces, heard_ms, pushed_ms)
+        self._forget()
+        return heard
+
     def close_reply(self) -> str:
         """The reply was heard to its end. Returns its words."""
         said = " ".join(piece.text for piece in self._pieces if piece.text)

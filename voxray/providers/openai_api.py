@@ -58,3 +58,9 @@ class Host:
 def media_type(headers: Mapping[str, str]) -> str:
     """The answer's type, without parameters, in lower case."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def media_rate(headers: Mapping[str, str]) -> str:
+    """The parameter `rate` of the answer's type, "" when it has none."""
+    parameters = (each.partition("=") for each in headers.get("content-type", "").split(";")[1:])
+    return next((value.strip() for name, _, value in parameters if name.strip().lower() == "rate"), "")

@@ -14,11 +14,11 @@ import orjson
 from voxray.audio.codec import OddByteCarry, codec_for
 from voxray.audio.wav import BadWav, WavReader
 from voxray.errors import ProviderError
-from voxray.frames import CallInfo, Speech
+from voxray.frames import CallInfo, Encoding, MediaFormat, Speech
 from voxray.http import HttpClient
 from voxray.httpstream import HttpStream
 from voxray.providers.offers import PCM_24K, SPEECH
-from voxray.providers.openai_api import Host, media_type
+from voxray.providers.openai_api import Host, media_rate, media_type
 from voxray.providers.openai_errors import explain_event
 
 PATH = "/audio/speech"
@@ -28,10 +28,14 @@ _MAX_JSON_BYTES = 16_384
 
 
 class AudioReader:
-    """The body as whole samples in `media_format`. Pure. Raises ValueError for what would be noise."""
+    """The body as whole samples in `media_format`. Pure. Raises ValueError for what would be noise.
 
-    def __init__(self, kind: str = "") -> None:
+    `rate` is the answer's own word for it ("audio/pcm;rate=16000"), if it has one; a WAV header knows better.
+    """
+
+    def __init__(self, kind: str = "", rate: str = "") -> None:
         self.media_format = PCM_24K
+        self._rate = rate
         self._kind = kind
         self._head = b""
         self._wav: WavReader | None = None
@@ -65,6 +69,9 @@ class AudioReader:
         if head.startswith(b"RIFF"):
             self._wav = WavReader()
         else:
+            if self._rate:
+                self.media_format = MediaFormat(Encoding.L16, int(self._rate))
+                codec_for(self.media_format)  # a rate we do not speak
             self._carry = OddByteCarry()
 
     def _samples(self, data: bytes) -> list[bytes]:
@@ -108,7 +115,7 @@ class OpenAISpeech:
             with self._circuit.watch():
                 stream = await self._open(part)
                 with closing(stream):
-                    reader = AudioReader(await self._kind(stream))
+                    reader = AudioReader(await self._kind(stream), media_rate(stream.headers))
                     silent = True
                     while data := await stream.read():
                         if samples := self._decoded(reader, data):
