@@ -114,7 +114,7 @@ class FaultTestCase(TestCase):
         self.port = THE_REACTOR.listenTCP(0, self.vendor, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
 
-    def office(self) -> None:
+    def office(self, max_calls: int = 10) -> None:
         """A registry whose providers are the vendor's, all on one fake clock."""
         self.clock = Clock()
         self.clock.advance(100)
@@ -135,14 +135,15 @@ class FaultTestCase(TestCase):
             metrics=self.metrics,
         )
         self.registry = Registry(
-            max_calls=10,
+            max_calls=max_calls,
             make_call=lambda info, wire, sink, ended: Call(info, wire, sink, exchange, ended),
             clock=self.clock,
             metrics=self.metrics,
         )
 
-    def open(self, sink: RecordingSink) -> Call | None:
-        return self.registry.open(StreamStarted("MZ1", "CA1", "AC1", ULAW_8K), sink, Welcome("twilio"))
+    def open(self, sink: RecordingSink, number: int = 1) -> Call | None:
+        started = StreamStarted(f"MZ{number}", f"CA{number}", "AC1", ULAW_8K)
+        return self.registry.open(started, sink, Welcome("twilio"))
 
     async def turn(self) -> None:
         """Lets the real sockets move."""

@@ -180,7 +180,7 @@ class TranscriberTests(OpenAITestCase, TranscriberContract):
             self.assertEqual(error.kind, ErrorKind.BAD_ANSWER)
 
     async def test_faults(self) -> None:
-        """F7: what is refused, cut off or no HTTP ends in an error of its kind, and frees the socket (F1-F4 too)."""
+        """F7: what is refused, cut off or no HTTP is an error of its kind, and frees the socket."""
         await self.faults(lambda: self.make().transcribe(utterance(), CALL), HEARD)
 
     async def test_hangs(self) -> None:
@@ -320,7 +320,7 @@ class ChatTests(OpenAITestCase, ChatModelContract):
         self.assertIn("content_filter", str(error))
 
     async def test_faults(self) -> None:
-        """F7: what is refused, cut off or no HTTP ends in an error of its kind, and frees the socket (F1-F4 too)."""
+        """F7: what is refused, cut off or no HTTP is an error of its kind, and frees the socket."""
         await self.faults(lambda: collect(self.reply()), HELLO[:100])
 
     async def test_hangs(self) -> None:
@@ -384,7 +384,7 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
         self.assertTrue(all(len(s.payload) >= 960 for s in speech[:-1]))
 
     async def test_never_noise(self) -> None:
-        """What cannot be played is an error, whatever the status says."""
+        """F13: what cannot be played is an error, whatever the status says."""
         for body, kind in (
             (b"ID3\x04" + PCM, "audio/mpeg"),
             (b"\xff\xf3\x40\xc4" + PCM, "audio/mpeg"),
@@ -392,6 +392,11 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
             (b'{"detail": "x"}', "application/json"),
             (b"hello", "text/plain"),
             (b"", "audio/pcm"),
+            (PCM, "audio/pcm;rate=NaN"),
+            (PCM, "audio/pcm; rate=12345"),
+            (PCM, "audio/pcm;rate=" + "9" * 5000),
+            (wav_header(0, 1, 100) + PCM, "audio/wav"),
+            (wav_header(7, 1, 100) + PCM, "audio/wav"),
         ):
             self.script([answer(body, kind)])
             error = await self.error_of(self.spoken(self.make()))
@@ -399,12 +404,24 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
         self.script([answer(b'{"error": {"message": "x", "code": "rate_limit_exceeded"}}')])
         self.assertEqual((await self.error_of(self.spoken(self.make()))).kind, ErrorKind.RATE)
 
+    async def test_another_rate(self) -> None:
+        """F13: a host that says which rate its samples have is believed, odd pieces and all."""
+        for kind, rate in (
+            ("audio/pcm;rate=16000", 16_000),
+            ("audio/L16; Rate=8000", 8000),
+            ("audio/pcm", 24_000),
+        ):
+            self.script(chunked(PCM + b"x", kind, 1001))
+            speech = await self.spoken(self.make())
+            self.assertEqual({each.media_format.rate_hz for each in speech}, {rate})
+            self.assertEqual(b"".join(each.payload for each in speech), PCM)
+
     async def test_faults(self) -> None:
-        """F7: what is refused, cut off or no HTTP ends in an error of its kind, and frees the socket (F1-F4 too)."""
+        """F7: what is refused, cut off or no HTTP is an error of its kind, and frees the socket."""
         await self.faults(lambda: self.spoken(self.make()), PCM[:5000])
 
     async def test_hangs(self) -> None:
-        """F5: silence at any place ends in a timeout, and the socket is gone (F11: in the midst of audio too)."""
+        """F5: silence at any place, in the midst of audio too, ends in a timeout, and the socket is gone."""
         await self.hangs(lambda: self.spoken(self.make()), PCM[:5000])
 
 

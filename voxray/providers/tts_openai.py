@@ -70,6 +70,8 @@ class AudioReader:
             self._wav = WavReader()
         else:
             if self._rate:
+                if not self._rate.isascii() or not self._rate.isdigit() or len(self._rate) > 6:
+                    raise ValueError("a sample rate that is none")
                 self.media_format = MediaFormat(Encoding.L16, int(self._rate))
                 codec_for(self.media_format)  # a rate we do not speak
             self._carry = OddByteCarry()
