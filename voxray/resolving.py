@@ -87,6 +87,8 @@ class _Name:
     found: Found = ()
     found_at: float = 0.0
     asking: bool = False
+    told: bool = False
+    """That it is stale; once is enough."""
     waiting: list[_Asked] = field(default_factory=list)
 
     def known(self, now: float) -> Found:
@@ -149,7 +151,7 @@ class Resolver:
         finally:
             name.asking = False
         if found:
-            name.found, name.found_at = found, self._clock.seconds()
+            name.found, name.found_at, name.told = found, self._clock.seconds(), False
         waiting, name.waiting = name.waiting, []
         for asked in waiting:
             asked.answer(self._best(name, host))
@@ -161,7 +163,8 @@ class Resolver:
     def _best(self, name: _Name, host: str) -> Found:
         now = self._clock.seconds()
         known = name.known(now)
-        if known and name.found_at < now - KNOWN_TIMEOUT_SECS:
+        if known and not name.told and name.found_at < now:
+            name.told = True
             age = now - name.found_at
             self.log.warn("{host} is not found now: its address of {age:.0f} s ago", host=host, age=age)
         return known
