@@ -183,6 +183,18 @@ class HoldTests(DialogueTestCase):
         self.assertTrue(heard.startswith("We open at nine."))
         self.assertNotIn("five", heard)
 
+    def test_in_the_midst_of_a_sentence(self) -> None:
+        """Nothing is put between two words: a voice that stalls has failed soon enough."""
+        rig = Waiting(words("one two three four"))
+        rig.caller("Count.")
+        rig.run(0.02)
+        pushed = rig.pacer.pushed_ms
+        self.assertGreater(pushed, 0)
+        rig.dialogue._mouth.begin("five six")
+        rig.dialogue._mouth._push(b"\x01" * 800)
+        self.assertFalse(rig.dialogue._mouth.aside(b"\x7f" * 800))
+        self.assertEqual(rig.pacer.pushed_ms, pushed + 100)
+
     def test_keys(self) -> None:
         """Waits between keys are no silence: whom we have dialled is a machine."""
         rig = Waiting([PressKeys("w" * 20 + "1"), EndCall("agent")])

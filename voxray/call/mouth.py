@@ -53,15 +53,16 @@ class Mouth:
         """The piece will not be completed: what there is of it will be heard."""
         self._push(self._voicing.flush())
 
-    def aside(self, payload: bytes) -> None:
-        """A sound between sentences that is no part of what is said: nothing in the midst of one."""
+    def aside(self, payload: bytes) -> bool:
+        """A sound between sentences that is no part of what is said; False in the midst of one: not then."""
         at_ms = self._pacer.pushed_ms
         growing = self._pieces[-1] if self._pieces and not self._pieces[-1].end_ms else None
         if growing is not None and growing.start_ms < at_ms:
-            return
+            return False
         self._pacer.aside(payload, self._clock.seconds())
         if growing is not None:  # asked of the synthesizer, not yet heard
             growing.start_ms = self._pacer.pushed_ms
+        return True
 
     def say(self, text: str, payload: bytes) -> None:
         """A phrase made earlier, already in the wire's codec, as a whole reply."""

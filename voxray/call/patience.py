@@ -99,9 +99,9 @@ class Patience:
         if not after or silent_since is None or now - max(self._since, silent_since) < after:
             return
         phrase = "" if self._told else self._agent.hold_phrase
-        self._metrics.holds.labels("phrase" if phrase and self._phrases.get(phrase) else "beep").inc()
-        self._mouth.aside(self._phrases.get_or_beep(phrase))
-        self._told = True
+        if self._mouth.aside(self._phrases.get_or_beep(phrase)):
+            self._metrics.holds.labels("phrase" if self._phrases.get(phrase) else "beep").inc()
+            self._told = True
 
     def answered(self) -> None:
         """A turn went well."""
