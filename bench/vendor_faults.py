@@ -5,7 +5,7 @@
 For each stage and fault: a daemon of its own, a vendor on loopback that has the fault from then on, one call.
 The caller says a sentence and listens. What comes back is told by its pitch: the vendor's voice says the
 apology, the holding phrase and everything else each on a note of its own; a beep is a beep.
-Bounds: no silence over four seconds, from the caller's last word until there is an answer or an apology.
+Bounds: no silence over four seconds, from the caller's last word until the answer's end or an apology.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Vendor:
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.add(writer)
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
+        with suppress(asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 lines = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
@@ -154,12 +154,12 @@ class Heard:
     sounds: list[tuple[float, str]] = field(default_factory=list)
 
     def silences(self) -> list[float]:
-        """From the last word on, up to and including what ended the turn."""
+        """From the last word on: the caller's, then ours, up to the apology or the answer's end."""
         found, last = list[float](), self.done
         for at, what in self.sounds:
             found.append(at - last)
-            last = max(last, at)
-            if what in ("answer", "apology"):
+            last = at
+            if what == "apology":
                 break
         return found
 
@@ -225,7 +225,7 @@ async def listen(port: int, secs: float) -> Heard:
         writer.write(packet)
         await asyncio.sleep(max(0.0, began + i * 0.02 - time.monotonic()))
         at, what = heard.sounds[-1] if heard.sounds else (0.0, "")
-        if what in ("answer", "apology") and time.monotonic() - at > 1.5:
+        if at and time.monotonic() - at > (1.5 if what == "apology" else 6.0):
             break
     writer.write(STOP)
     ear.cancel()

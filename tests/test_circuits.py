@@ -122,7 +122,7 @@ class CircuitTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.metrics = Metrics()
-        self.circuits = Circuits(self.clock.seconds, ProviderRecorder(self.metrics))
+        self.circuits = Circuits(self.clock.seconds, ProviderRecorder(self.metrics.registry))
         self.events: list[LogEvent] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)

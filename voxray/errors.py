@@ -48,14 +48,10 @@ class ErrorKind(Enum):
 RETRYABLE = frozenset({ErrorKind.RATE, ErrorKind.OVERLOADED, ErrorKind.TRANSPORT, ErrorKind.TIMEOUT})
 
 
-_NOT_FOUND = 404
-"""No such model, or no such path: true for every call."""
-
-
 class ProviderError(VoxrayError):
     """A vendor (or a local engine) failed. Never carries a key or a caller's words.
 
-    `of_call`: it is about what was asked on this call, such as words that a vendor's filter will not answer.
+    `of_call`: for what was asked on this call, such as words that a vendor's filter will not answer.
     """
 
     def __init__(
@@ -82,8 +78,8 @@ class ProviderError(VoxrayError):
     @property
     def tells_of_vendor(self) -> bool:
         """Another call would fare no better. One caller's words must not take the vendor from all others."""
-        refused = self.kind is ErrorKind.BAD_REQUEST and self.status != _NOT_FOUND
-        return not refused and not self._of_call
+        no_such_model = self.status == 404
+        return not self._of_call and (self.kind is not ErrorKind.BAD_REQUEST or no_such_model)
 
 
 class CarrierError(VoxrayError):

@@ -69,26 +69,6 @@ class Metrics:
             "tts_synthesis_latency_seconds", "From the request to the end of its audio", *stage
         )
 
-        self.provider_up = gauge(
-            "voxray_provider_up",
-            "1 while a vendor's endpoint is asked; 0 while it is left alone, for it failed",
-            "stage",
-            "model",
-        )
-        self.provider_paused = counter(
-            "voxray_provider_paused_total",
-            "Times an endpoint that failed was left alone for a while, by its last failure",
-            "stage",
-            "model",
-            "error_type",
-        )
-        self.failed_turns = counter(
-            "voxray_failed_turns_total",
-            "Turns of callers that a failing provider spoiled, by what was done",
-            "outcome",
-        )
-        self.holds = counter("voxray_holds_total", "Times a caller had to be told to wait", "what")
-
         # Ours
         self.up = gauge("voxray_up", "1 while the daemon serves")
         self.draining = gauge("voxray_draining", "1 while calls finish and no new ones are taken")
@@ -119,6 +99,10 @@ class Metrics:
         self.interruptions = counter(
             "voxray_interruptions_total", "Barge-ins by what came of them", "outcome"
         )
+        self.failed_turns = counter(
+            "voxray_failed_turns_total", "Turns that a provider's failure spoiled", "outcome"
+        )
+        self.holds = counter("voxray_holds_total", "Times a caller had to be told to wait", "what")
         self.underruns = counter("voxray_playout_underruns_total", "Times a reply ran dry at the carrier")
         self.bad_messages = counter("voxray_bad_messages_total", "Media messages not understood", "reason")
         self.ignored_messages = counter("voxray_ignored_messages_total", "Media messages of no use", "reason")
@@ -149,18 +133,29 @@ class Metrics:
 class ProviderRecorder:
     """Vendors' endpoints as `voxray.circuits` reports them."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._up = Gauge(
+            "voxray_provider_up",
+            "1 while a vendor's endpoint is asked; 0 while it is left alone, for it failed",
+            ("stage", "model"),
+            registry=registry,
+        )
+        self._paused = Counter(
+            "voxray_provider_paused_total",
+            "Times an endpoint that failed was left alone for a while, by its last failure",
+            ("stage", "model", "error_type"),
+            registry=registry,
+        )
 
     def provider_up(self, stage: str, model: str, up: bool) -> None:
-        self._metrics.provider_up.labels(stage, model).set(float(up))
+        self._up.labels(stage, model).set(float(up))
 
     def provider_gone(self, stage: str, model: str) -> None:
         with suppress(KeyError):
-            self._metrics.provider_up.remove(stage, model)
+            self._up.remove(stage, model)
 
     def provider_paused(self, stage: str, model: str, kind: str) -> None:
-        self._metrics.provider_paused.labels(stage, model, kind).inc()
+        self._paused.labels(stage, model, kind).inc()
 
 
 class HttpRecorder:

@@ -184,7 +184,7 @@ def _premises(
     premises = Premises(
         reactor=reactor,
         wall_clock=time.time,
-        http=HttpClient(reactor, recorder=ProviderRecorder(metrics)),
+        http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
         workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
         names=names,
         metrics=metrics,
