@@ -183,6 +183,20 @@ class HoldTests(DialogueTestCase):
         self.assertTrue(heard.startswith("We open at nine."))
         self.assertNotIn("five", heard)
 
+    def test_before_a_slow_voice(self) -> None:
+        """A sentence that was asked for begins after the phrase: what was heard of it is right."""
+        rig = Waiting(words("one two three four five six seven eight nine ten"), hold_phrase="w " * 20)
+        Deferred.fromCoroutine(rig.phrases.prepare(["w " * 20]))
+        rig.tts.gate = gate = Deferred[None]()
+        rig.caller("Count.")
+        rig.run(2.5)
+        self.assertEqual(rig.silences, 1)
+        gate.callback(None)
+        rig.run(2.3)
+        self.assertIs(rig.dialogue.state, FloorState.SPEAKING)
+        rig.dialogue.barge_in(0.1)
+        self.assertIn(rig.messages[-1], [("assistant", text) for text in ("one two", "one two three", "one")])
+
     def test_in_the_midst_of_a_sentence(self) -> None:
         """Nothing is put between two words: a voice that stalls has failed soon enough."""
         rig = Waiting(words("one two three four"))
