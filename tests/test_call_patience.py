@@ -8,6 +8,7 @@ from typing import ClassVar
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import FakeControl
 from tests.test_call_call import Line, make_settings
 from tests.test_call_dialogue import DOWN, DialogueTestCase, Rig, utterance, words
@@ -249,6 +250,7 @@ class HoldTests(DialogueTestCase):
 
 
 class WhatThereIsTests(DialogueTestCase):
+    @shows("F5")
     def test_llm(self) -> None:
         """F5: whole sentences of a reply that breaks off are heard, then the apology; half a one is not."""
         rig = Waiting([*words("We open at nine. But only on"), DOWN])
@@ -258,6 +260,7 @@ class WhatThereIsTests(DialogueTestCase):
         self.assertEqual(rig.reports[0].replied, "We open at nine.")
         self.assertNotIn("clear", rig.sink.kinds())
 
+    @shows("F11")
     def test_tts(self) -> None:
         """F11: a voice that fails in mid-word: what was made is played, once, and no more is believed."""
         rig = Waiting(words("one two three four five six seven eight nine ten."))

@@ -12,12 +12,14 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.provider_contract import CALL, MESSAGES, collect
 from tests.test_provider_openai import HELLO, KEY
 from tests.vendor import Step, VendorTestCase, answer, chunked
 from voxray.circuits import LONG_PAUSES, WINDOW_SECS, Breaker, Circuit, Circuits, Limits
+from voxray.endpoints import ProviderRecorder
 from voxray.errors import ErrorKind, ProviderError
-from voxray.metrics import Metrics, ProviderRecorder
+from voxray.metrics import Metrics
 from voxray.providers.llm_openai import OpenAIChat
 from voxray.providers.openai_api import Host
 
@@ -84,6 +86,7 @@ class BreakerTests(SynchronousTestCase):
         self.breaker.abandoned(6.0)
         self.assertTrue(self.breaker.admit(15.0))
 
+    @shows("F2")
     def test_asked_for_peace(self) -> None:
         """F2: a vendor that names a longer pause gets it, up to a minute."""
         for asked, pause in ((5.0, 15.0), (40.0, 40.0), (3600.0, 60.0)):
@@ -223,6 +226,7 @@ class RequestTests(VendorTestCase):
             return error.kind
         return None
 
+    @shows("F1")
     async def test_refused_key(self) -> None:
         """F1: one request, no retry; turn after turn fails at once, without another, in every call."""
         for status in (401, 403):
@@ -236,6 +240,7 @@ class RequestTests(VendorTestCase):
         self.assertIsNone(await self.ask(self.model("sk-new")), "a new key is a new chance")
         await self.until(lambda: not self.clock.getDelayedCalls())
 
+    @shows("F3")
     async def test_at_most_five(self) -> None:
         """F3: all calls together ask a dead vendor five times in 30 seconds at most, retries included."""
         self.script([DOWN])
@@ -247,6 +252,7 @@ class RequestTests(VendorTestCase):
         self.assertLessEqual(len(self.vendor.requests), 5)
         self.assertGreaterEqual(len(self.vendor.requests), 4, "it is asked again after a pause")
 
+    @shows("F3")
     async def test_recovers(self) -> None:
         """F3: the first request after the pause finds the vendor well, and all calls are served again."""
         self.script([DOWN])
@@ -259,6 +265,7 @@ class RequestTests(VendorTestCase):
         self.assertEqual([await self.ask(llm) for _ in range(3)], [None] * 3)
         await self.until(lambda: not self.clock.getDelayedCalls())
 
+    @shows("F6")
     async def test_garbage(self) -> None:
         """F6: an endpoint that answers with pages counts as failing too, though its status says 200."""
         page: list[Step] = [answer(b"<html>", "text/html")]
@@ -266,6 +273,7 @@ class RequestTests(VendorTestCase):
         kinds = [await self.ask(self.model()) for _ in range(4)]
         self.assertEqual(kinds, [*[ErrorKind.BAD_ANSWER] * 3, ErrorKind.PAUSED])
 
+    @shows("F1")
     async def test_warming_up(self) -> None:
         """F1: a vendor that has just failed is not asked for the sake of a warm connection either."""
         self.script([REFUSED])
@@ -275,6 +283,7 @@ class RequestTests(VendorTestCase):
             await llm.warm_up()
         self.assertEqual([request.method for request in self.vendor.requests], ["POST"])
 
+    @shows("F4")
     async def test_warming_up_a_dead_one(self) -> None:
         """F4: nor is one that cannot be warmed up, call after call."""
         await self._close()

@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from twisted.internet import reactor, ssl
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
+from tests.dangers import shows
 from tests.vendor import VendorTestCase, answer, chunk, head
 from voxray.errors import ErrorKind, ProviderError
 from voxray.http import HttpClient, HttpRequest
@@ -40,6 +41,7 @@ def certificate(address: str, days: int = 1, begins: int = -9) -> ssl.PrivateCer
     return ssl.PrivateCertificate.loadPEM(built.public_bytes(pem) + private)
 
 
+@shows("F15")
 class TlsTests(VendorTestCase):
     async def serve(self, theirs: ssl.PrivateCertificate, trusted: bool) -> HttpRequest:
         """A vendor with this certificate; a client that trusts it or only the system's authorities."""
@@ -60,6 +62,7 @@ class TlsTests(VendorTestCase):
             self.assertEqual((await self.http.request(ask)).body, b"hello")
         self.assertEqual(self.vendor.connections, 1)
 
+    @shows("F15")
     async def test_refused(self) -> None:
         """F15: self-signed, another host's name, expired, not valid yet: no request, so no key, is sent.
 

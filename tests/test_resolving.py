@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.dangers import shows
 from tests.vendor import VendorTestCase, answer
 from voxray.errors import ErrorKind, ProviderError
 from voxray.http import HttpClient, HttpRequest
@@ -111,6 +112,7 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual(self.ask("127.0.0.1", addressTypes=[IPv4Address]).done, 1)
         self.assertEqual(self.worker.begun, 0)
 
+    @shows("F14")
     def test_unknown(self) -> None:
         """F14: a name that is not found, and never was, has no address."""
         for problem in (socket.gaierror(-2, "no"), UnicodeError("label too long"), ()):
@@ -119,6 +121,7 @@ class ResolverTests(SynchronousTestCase):
             self.worker.finish()
             self.assertEqual((waiter.found, waiter.done), ([], 1))
 
+    @shows("F14")
     def test_the_last_good_address(self) -> None:
         """F14: a name server that fails does not take away an address that was good within the hour."""
         self.known()
@@ -132,6 +135,7 @@ class ResolverTests(SynchronousTestCase):
         self.worker.finish()
         self.assertEqual((waiter.found, waiter.done), ([], 1))
 
+    @shows("F14")
     def test_slow(self) -> None:
         """F14: fifty calls wait 2.5 s at most for a look-up that takes 30, of which there is one."""
         waiters = [self.ask() for _ in range(50)]
@@ -147,6 +151,7 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual((len(late.found), [waiter.done for waiter in waiters]), (2, [1] * 50))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    @shows("F14")
     def test_slow_and_known(self) -> None:
         """F14: an address that is known is used after half a second; the look-up's result serves the next."""
         self.known()
@@ -160,6 +165,7 @@ class ResolverTests(SynchronousTestCase):
         self.worker.finish()
         self.assertEqual(len(waiter.found), 1)
 
+    @shows("F14")
     def test_too_many(self) -> None:
         """F14: where too many names are asked for, the rest fail at once, or use what is known."""
         self.known()
@@ -188,6 +194,7 @@ class ResolverTests(SynchronousTestCase):
 class HangingTests(TestCase):
     timeout = 10
 
+    @shows("F14")
     def test_others_are_not_starved(self) -> None:
         """F14: while a name hangs in its thread, others are found, and the process can end."""
         gate = threading.Event()
@@ -227,6 +234,7 @@ class HangingTests(TestCase):
 class NamedVendorTests(VendorTestCase):
     """Through the HTTP client, by a reactor that asks our resolver."""
 
+    @shows("F14")
     async def test_a_vendor_by_name(self) -> None:
         """F14: found once, a vendor is reached while the name server fails; unknown, the log says so."""
         worker = FakeWorker()

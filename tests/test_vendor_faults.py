@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import RecordingSink
 from tests.house import House
 from tests.provider_contract import CALL, MESSAGES, collect, utterance
@@ -54,6 +55,7 @@ class RequestTests(HttpTestCase):
         host = Host("openai", self.base, KEY)
         return OpenAITranscriber(self.http, host), OpenAIChat(self.http, host)
 
+    @shows("F1")
     async def test_refused_key_and_readiness(self) -> None:
         """F1: a refused key is on the gauge, not in the log; `/ready` stays 200, for calls are answered."""
         house = House(
@@ -70,6 +72,7 @@ class RequestTests(HttpTestCase):
         self.assertEqual(house.ask("GET", "/ready").status, 200)
         self.assertNotIn("SECRET", str(house.logged))
 
+    @shows("F2")
     async def test_retry_after(self) -> None:
         """F2: a wait that a vendor asks for is kept, spread a little, if two seconds allow it."""
         for asked, waits in (("1", True), ("60", False), ("3", False)):
@@ -90,6 +93,7 @@ class RequestTests(HttpTestCase):
                     self.assertEqual(caught.exception.kind, ErrorKind.RATE)
                     self.assertEqual(len(self.vendor.requests), 1)
 
+    @shows("F3")
     async def test_server_errors(self) -> None:
         """F3: at most two retries before the first word, and none after it."""
         stt, llm = self.models()
@@ -108,6 +112,7 @@ class RequestTests(HttpTestCase):
                 said.append(each)  # noqa: PERF401 - the loop ends by an exception
         self.assertEqual((said, len(self.vendor.requests)), ([TextDelta("One")], 1))
 
+    @shows("F4")
     async def test_no_connection(self) -> None:
         """F4: a port that is closed is known at once, one that swallows connections after three seconds."""
         with socket.socket() as nobody:
@@ -131,6 +136,7 @@ class RequestTests(HttpTestCase):
         self.assertEqual(caught.exception.kind, ErrorKind.TIMEOUT)
         self.assertIn("no connection in time", str(caught.exception))
 
+    @shows("F7")
     async def test_lies_about_the_length(self) -> None:
         """F7: more than was promised is not read as the next answer; less, or no number, is an error."""
         body = b'{"text": "Hello there."}'
@@ -148,6 +154,7 @@ class RequestTests(HttpTestCase):
             self.assertIn(caught.exception.kind, (ErrorKind.TRANSPORT, ErrorKind.BAD_ANSWER), length)
             await self.vendor_sees_the_end()
 
+    @shows("F7")
     async def test_compressed(self) -> None:
         """F7: a gzip bomb is never unpacked: nothing was asked for compressed, and nothing so is read."""
         packer = zlib.compressobj(9, zlib.DEFLATED, 31)
@@ -161,6 +168,7 @@ class RequestTests(HttpTestCase):
             self.assertIn("compressed", str(caught.exception))
         await self.turns(5)
 
+    @shows("F7")
     async def test_too_long(self) -> None:
         """F7: an answer without an end is read up to four megabytes."""
         stt, _ = self.models()
@@ -170,6 +178,7 @@ class RequestTests(HttpTestCase):
         self.assertEqual(caught.exception.kind, ErrorKind.BAD_ANSWER)
         await self.vendor_sees_the_end()
 
+    @shows("F8")
     async def test_lost_in_mid_utterance(self) -> None:
         """F8: (no streaming recogniser yet) an upload whose connection is cut is sent again, 20 of 20."""
         stt, _ = self.models()
@@ -177,6 +186,7 @@ class RequestTests(HttpTestCase):
             self.script([RESET], [answer(HEARD)])
             self.assertEqual((await stt.transcribe(utterance(), CALL)).text, "Hello there.")
 
+    @shows("F9")
     async def test_a_connection_that_died_silently(self) -> None:
         """F9: (no streaming recogniser yet) a kept connection that swallows all is given up for a new one."""
         stt, _ = self.models()
@@ -191,6 +201,7 @@ class RequestTests(HttpTestCase):
         self.assertEqual((await stt.transcribe(utterance(), CALL)).text, "Hello there.")
         self.assertEqual(self.vendor.connections, 2)
 
+    @shows("F10")
     async def test_idle_connections(self) -> None:
         """F10: (no streaming recogniser yet) a host that closes idle connections costs no turn anything."""
         stt, _ = self.models()
@@ -202,6 +213,7 @@ class RequestTests(HttpTestCase):
                 await connection.gone
             self.assertEqual((len(self.vendor.requests), self.vendor.connections), (seen, seen))
 
+    @shows("F16")
     async def test_endless_reply(self) -> None:
         """F16: a model that repeats itself is cut off after 8,000 characters, and its socket with it."""
         _, llm = self.models()
@@ -211,6 +223,7 @@ class RequestTests(HttpTestCase):
         self.clock.advance(1.1)
         await self.vendor_sees_the_end()
 
+    @shows("F16")
     async def test_endless_functions(self) -> None:
         """F16: of ten thousand function calls 32 are looked at, and one of them at most ends our part."""
         calls = [
@@ -254,6 +267,7 @@ TOKENS = st.one_of(
 class StreamTests(SynchronousTestCase):
     @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(TOKENS, max_size=8), st.lists(st.integers(0, 2000), max_size=6), st.booleans())
+    @shows("F6")
     def test_malformed_streams(self, tokens: list[bytes], cuts: list[int], every_byte: bool) -> None:
         """F6: 2,000 streams of any sort, cut anywhere: the same words as uncut, and never an exception."""
         body = b"".join(tokens)
@@ -296,6 +310,7 @@ class CallTests(FaultTestCase):
         """How often the voice was asked."""
         return sum(KINDS.get(each.path.rpartition("/")[2]) == "tts" for each in self.vendor.requests)
 
+    @shows("F11")
     def test_a_voice_that_stalls(self) -> None:
         """F11: what there is is played; after three seconds the turn fails; nothing is said twice."""
 
@@ -325,6 +340,7 @@ class CallTests(FaultTestCase):
         transports: list[Any] = [connection.transport for connection in self.vendor.open]
         return sum(len(t.dataBuffer) - t.offset + t._tempDataLen for t in transports)
 
+    @shows("F12")
     def test_a_voice_faster_than_speech(self) -> None:
         """F12: ten minutes at once: half a minute is taken, the vendor waits; an interruption ends it."""
         minutes = sine(440, 60_000.0, 24_000).astype("<i2").tobytes() * 10
@@ -349,6 +365,7 @@ class CallTests(FaultTestCase):
 
         return Deferred.fromCoroutine(test())  # type: ignore[return-value]
 
+    @shows("F13")
     def test_odd_bytes_on_the_way(self) -> None:
         """F13: samples cut in two by the network are put together: the tone stays a tone."""
 
@@ -366,6 +383,7 @@ class CallTests(FaultTestCase):
 
         return Deferred.fromCoroutine(test())  # type: ignore[return-value]
 
+    @shows("F17")
     def test_hang_up_anywhere(self) -> None:
         """F17: 500 callers hang up at random points of random faults: no socket, no timer, no call stays."""
         dice = random.Random(17)

@@ -152,15 +152,16 @@ def _premises(
     """What outlives the configuration, and how it ends."""
     from twisted.internet.error import ReactorNotRunning
 
-    from voxray import catalog_carriers, resolving
+    from voxray import catalog_carriers, gauges, resolving
     from voxray.call.metronome import Metronome
     from voxray.call.registry import Registry
     from voxray.cdr import CallRecords
     from voxray.drain import Drain
     from voxray.edition import Premises
+    from voxray.endpoints import ProviderRecorder
     from voxray.household import Household
     from voxray.http import HttpClient
-    from voxray.metrics import Metrics, ProviderRecorder
+    from voxray.metrics import Metrics
     from voxray.office import Office
     from voxray.storing import stores
     from voxray.worker import ThreadWorker
@@ -196,4 +197,5 @@ def _premises(
         stores=kept,
         ready=ready,
     )
+    gauges.watch(premises, files)
     return premises, drain

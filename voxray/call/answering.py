@@ -89,7 +89,8 @@ class Answering:
 
     def give_up(self) -> None:
         """It has taken too long."""
-        self.log.warn("a reply failed: it was not there in time")
+        text = "call {call_id}: a reply failed: it was not there in time"
+        self.log.warn(text, call_id=self._pipeline.call_id)
         cut = self.cut()
         self._on_failed(cut.heard, cut.then)
 
@@ -164,11 +165,12 @@ class Answering:
         if isinstance(failure.value, CancelledError) or running is not self._running:
             return
         if isinstance(failure.value, ProviderError):
-            self.log.warn("a reply failed: {error}", error=failure.getErrorMessage())
+            text, error = "call {call_id}: a reply failed: {error}", failure.getErrorMessage()
+            self.log.warn(text, call_id=self._pipeline.call_id, error=error)
             self._running = None
             self._remember(heard := self._mouth.leave_off())
         else:
-            self.log.failure("a reply failed", failure)
+            self.log.failure("call {call_id}: a reply failed", failure, call_id=self._pipeline.call_id)
             heard = self.cut().heard
         if self._apologising:  # to apologise for that would fail in the same way
             self._on_said(heard, self._feed.then)

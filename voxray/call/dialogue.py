@@ -15,6 +15,7 @@ from voxray.call.answering import Answering, Cut
 from voxray.call.conversation import Conversation
 from voxray.call.floor import FloorState
 from voxray.call.hearing import Hearing
+from voxray.call.inlet import Uploads
 from voxray.call.keypad import masked, note
 from voxray.call.mouth import Mouth
 from voxray.call.patience import Idle, Patience
@@ -72,6 +73,7 @@ class Dialogue:
         )
         self._hearing = Hearing(
             pipeline=pipeline,
+            uploads=Uploads(turns, metrics),
             eager=turns.eager_transcription,
             understood=self._understood,
             not_understood=self._not_understood,
@@ -288,7 +290,7 @@ class Dialogue:
     # -- an answer's three ends ----------------------------------------------
     def _said(self, words: str, then: Sequel | None) -> None:
         self._tell(words, interrupted=False)
-        self._went_well()
+        self._patience.answered(self._replying)
         self._floor.rest()
         if then is not None:
             self._leave(then)
@@ -301,7 +303,7 @@ class Dialogue:
         self._cut = self._answering.cut()
         self._tell(self._cut.heard, interrupted=True)
         if self.state is FloorState.SPEAKING:
-            self._went_well()
+            self._patience.answered(self._replying)
         self._floor.rest()
 
     def _drop_answer(self) -> None:
@@ -319,10 +321,6 @@ class Dialogue:
             self._leave(then)
         else:
             self._make_amends()
-
-    def _went_well(self) -> None:
-        if self._replying:
-            self._patience.answered()
 
     def _leave(self, then: Sequel) -> None:
         if isinstance(then, Transfer):

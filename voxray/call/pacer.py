@@ -61,8 +61,9 @@ class Pacer:
         wake: Callable[[], None] = lambda: None,
         rest: Callable[[], None] = lambda: None,
         audible: Callable[[float], None] = lambda now: None,
+        underran: Callable[[], None] = lambda: None,
     ) -> None:
-        """`silence` is one silent sample in the wire's codec."""
+        """`silence` is one silent sample in the wire's codec. `underran`: a reply ran dry at the carrier."""
         self._sink = sink
         self._bytes_per_ms = media_format.bytes_per_ms
         self._packet = math.lcm(PACKET_MS * media_format.bytes_per_ms, pacing.unit_bytes)
@@ -72,7 +73,7 @@ class Pacer:
         self._message_secs = self._message / media_format.bytes_per_ms / 1000
         self._lead = max(min(lead_ms, pacing.max_lead_ms) / 1000, self._message_secs)
         self._clear_spares = pacing.clear_spares
-        self._wake, self._rest, self._audible = wake, rest, audible
+        self._wake, self._rest, self._audible, self._underran = wake, rest, audible, underran
         self.generation = 0
         self.counts = PacerCounts()
         self._held = False
@@ -263,6 +264,7 @@ class Pacer:
 
     def _count_underrun(self, now: float) -> None:
         self.counts.underruns += 1
+        self._underran()
         self.counts.underrun_ms += max(0.0, now - self._buffer_end) * 1000
 
     def _send_marks(self, now: float) -> None:

@@ -103,9 +103,10 @@ class Patience:
             self._metrics.holds.labels("phrase" if self._phrases.get(phrase) else "beep").inc()
             self._told = True
 
-    def answered(self) -> None:
-        """A turn went well."""
-        self._failed_turns.answered()
+    def answered(self, replying: bool) -> None:
+        """Something was heard; if it was a reply, the turn went well."""
+        if replying:
+            self._failed_turns.answered()
 
     def amends(self) -> Amends:
         """A turn failed."""
