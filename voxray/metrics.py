@@ -110,6 +110,7 @@ class Metrics:
         self.reactor_lag = histogram(
             "voxray_reactor_lag_seconds", "Lateness of a 100 ms timer", buckets=_LATENCY
         )
+        self.guards = Guards(registry)
         self.auth_failures = counter(
             "voxray_auth_failures_total", "Webhooks and media sockets not let in", "where", "reason"
         )
@@ -123,6 +124,37 @@ class Metrics:
         self.insecure = gauge(
             "voxray_insecure_config", "1 where the configuration leaves a door open", "what"
         )
+
+
+class Guards:
+    """What is done against too much: of connections, of calls, of one thing at a time."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.reactor_lag_p99 = Gauge(
+            "voxray_reactor_lag_p99_seconds",
+            "99th percentile of the reactor's lag in ten seconds; new calls depend on it",
+            registry=registry,
+        )
+        self.overloaded = Gauge(
+            "voxray_overloaded", "1 while no new call is taken for lateness", registry=registry
+        )
+        self.stalls = Counter(
+            "voxray_reactor_stalls_total",
+            "Times one thing kept the process from all others for too long",
+            registry=registry,
+        )
+        self.crowd = Gauge(
+            "voxray_pending_connections",
+            "Connections that are no calls, those that are exempt apart",
+            registry=registry,
+        )
+        self.turned_away = Counter(
+            "voxray_connections_refused_total",
+            "Connections closed: too many of one address, too many, for a newer one's sake",
+            ("reason",),
+            registry=registry,
+        )
+        self.limits = Gauge("voxray_limit", "The limits that hold, by key", ("name",), registry=registry)
 
 
 class HttpRecorder:
@@ -181,6 +213,21 @@ class TlsRecorder:
 
     def serving_until(self, timestamp: float) -> None:
         self._not_after.set(timestamp)
+
+
+class CrowdRecorder:
+    """Connections that are no calls."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        for reason in ("per_ip", "pending", "displaced"):
+            metrics.guards.turned_away.labels(reason)
+
+    def crowd(self, size: int) -> None:
+        self._metrics.guards.crowd.set(size)
+
+    def turned_away(self, reason: str) -> None:
+        self._metrics.guards.turned_away.labels(reason).inc()
 
 
 class MediaRecorder:

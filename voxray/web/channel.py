@@ -10,7 +10,8 @@ a connection over is out of their reach.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -21,13 +22,21 @@ from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
 from voxray.web import envelope, forwarded, hosts
+from voxray.web.crowd import Place
 
 if TYPE_CHECKING:
     from voxray.web.site import VoxraySite
 
 _REFUSAL = (
-    b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nX-Request-ID: %b\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n"
 )
+_PHRASES = {
+    400: b"Bad Request",
+    413: b"Payload Too Large",
+    415: b"Unsupported Media Type",
+    503: b"Service Unavailable",
+}
 
 
 def _utf8(path: bytes) -> bool:
@@ -81,26 +90,16 @@ class HttpRecorder(Protocol):
     def request_ended(self, route: str, method: str, status: int, seconds: float) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Absolute, in seconds, from the start of each phase."""
-
-    headers: float = 10.0  # from the accepted connection, TLS handshake included
-    body: float = 15.0
-    response: float = 30.0  # until the peer has read it
-    idle: float = 60.0  # from one answer to the next request's last header
-
-
 class Channel(HTTPChannel):
     """One connection. Exactly one deadline runs at a time."""
 
     site: VoxraySite
     transport: Any
-    totalHeadersSize = 16_384
-    maxHeaders = 100
 
     _deadline: Any = None
     _heir: Any = None
+    _place: Place
+    _cut = False
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -112,34 +111,74 @@ class Channel(HTTPChannel):
         self._deadline = None
 
     def _expired(self) -> None:
+        self._cut = True
         if self.transport is not None:
             self.transport.abortConnection()
 
     def connectionMade(self) -> None:
-        self._arm(self.site.deadlines.headers)
+        limits = self.site.limits
+        self.totalHeadersSize = self.MAX_LENGTH = limits.max_header_bytes
+        self.maxHeaders = limits.max_headers
+        self._place = self.site.crowd.enter(self._peer(), self._expired)
+        self._arm(limits.header_timeout_secs)
         super().connectionMade()
 
+    def peer_known(self) -> None:
+        """Whose connection a proxy passes on: not the proxy's, as it seemed."""
+        if self._place.belongs_to(self._peer()):
+            self._expired()
+
+    def _peer(self) -> str:
+        return getattr(self.transport.getPeer(), "host", None) or ""
+
+    def comes_from(self, client: str) -> bool:
+        """The connection counts for him until his request is answered. False: he has too many."""
+        return not self._place.belongs_to(client)
+
     def allHeadersReceived(self) -> None:
-        self._arm(self.site.deadlines.body)
+        self._arm(self.site.limits.body_timeout_secs)
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
-        self._arm(self.site.deadlines.response)
+        self._place.busy = True
+        self._arm(self.site.limits.response_timeout_secs)
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
+        self._place.busy = False
+        self._place.belongs_to(self._peer())
         if self.persistent:
-            self._arm(self.site.deadlines.idle)
+            self._arm(self.site.limits.keepalive_timeout_secs)
         super().requestDone(request)
 
-    def handed_over(self, heir: Any = None) -> None:
-        """The connection is a WebSocket's now; see `media.MediaResource`. `heir` is its protocol."""
+    def handed_over(self, heir: Any = None) -> Place:
+        """The connection is a WebSocket's now, and so is its place; see `media.MediaResource`.
+
+        `heir` is its protocol.
+        """
         self._disarm()
         self.requests.clear()
         self._heir = heir
+        return self._place
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """What twisted.web itself finds malformed: it would answer without a body, and count nothing."""
+        request: Any = self.requests[-1] if self.requests else self.requestFactory(self)
+        request.refuse(400, "Bad request")
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """It would close without a word."""
+        self._respondToBadRequestAndDisconnect()
+
+    def _send100Continue(self) -> None:
+        """Who was refused already is not asked for more."""
+        if not self.requests[-1].refused:
+            super()._send100Continue()
 
     def dataReceived(self, data: bytes) -> None:
         """What came in one segment with the upgrade is the heir's; twisted.web would keep it."""
+        if self._cut:
+            return
         super().dataReceived(data)
         if self._heir is not None and self._dataBuffer:
             rest, self._dataBuffer = b"".join(self._dataBuffer), []
@@ -148,6 +187,7 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._disarm()
+        self._place.leave()
         super().connectionLost(reason)
 
 
@@ -161,7 +201,7 @@ class BoundedRequest(Request):
     channel: Any  # Channel; None once the connection is lost
     content: Any
     site: Any
-    _refused = False
+    refused = False
     _received = 0
     _began: float | None = None
     route = "other"
@@ -174,45 +214,65 @@ class BoundedRequest(Request):
         values = self.requestHeaders.getRawHeaders(key.encode("ascii"))
         return values[-1].decode("latin-1") if values else None
 
+    @cached_property
+    def request_id(self) -> str:
+        """The client's own, if it is sane; else ours."""
+        return envelope.request_id(self.getHeader("X-Request-ID"))
+
     # -- the channel calls -----------------------------------------------------
     def gotLength(self, length: int | None) -> None:
+        """The headers are in."""
         self.content = BytesIO()
-        if length is not None and length > self.channel.site.max_body_bytes:
-            self._refuse(413, b"Payload Too Large", "Request body too large")
-
-    def handleContentChunk(self, data: bytes) -> None:
-        if self._refused:
-            return
-        self._received += len(data)
-        if self._received > self.channel.site.max_body_bytes:
-            self._refuse(413, b"Payload Too Large", "Request body too large")
-        else:
-            self.content.write(data)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if self._refused:
-            return
         self.origin = forwarded.origin(
             getattr(self.client, "host", ""),
             lambda name: self.requestHeaders.getRawHeaders(name, []),
             self.channel.site.trusted,
         )
+        if not self.channel.comes_from(self.origin.client):
+            self.refuse(503, "Too many connections")
+        elif length is not None and length > self.channel.site.max_body_bytes:
+            self.refuse(413, "Request body too large")
+        elif any(value.lower() != b"identity" for value in self._encodings()):
+            self.refuse(415, "Compressed requests are not read")
+
+    def _encodings(self) -> Sequence[bytes]:
+        found: Sequence[bytes] = self.requestHeaders.getRawHeaders(b"content-encoding", [])
+        return found
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self.refused:
+            return
+        self._received += len(data)
+        if self._received > self.channel.site.max_body_bytes:
+            self.refuse(413, "Request body too large")
+        else:
+            self.content.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if self.refused:
+            return
         if not path.startswith((b"/", b"*")):
-            self._refuse(400, b"Bad Request", "Bad request")  # absolute-form: nobody proxies through us
+            self.refuse(400, "Bad request")  # absolute-form: nobody proxies through us
         elif not _utf8(path):
-            self._refuse(400, b"Bad Request", "Bad request")
+            self.refuse(400, "Bad request")
         elif not hosts.acceptable(self.requestHeaders.getRawHeaders(b"host", [])):
-            self._refuse(400, b"Bad Request", "Bad Host header")
+            self.refuse(400, "Bad Host header")
         else:
             super().requestReceived(command, path, version)
 
-    def _refuse(self, status: int, phrase: bytes, message: str) -> None:
+    def refuse(self, status: int, message: str) -> None:
         """Answers before the request is whole, and hangs up: what else comes is not worth reading."""
-        self._refused = True
-        body = envelope.error_body(status, message, envelope.request_id(self.getHeader("X-Request-ID")))
-        self.channel.transport.write(_REFUSAL % (status, phrase, len(body)) + body)
+        if self.refused:
+            return
+        self.refused = True
+        self.code = status
+        body = envelope.error_body(status, message, self.request_id)
+        identity = self.request_id.encode("ascii")
+        self.sentLength = len(body)
+        self.channel.transport.write(_REFUSAL % (status, _PHRASES[status], identity, len(body)) + body)
         self.channel.site.recorder.request_started("other")
         self.channel.site.recorder.request_ended("other", self._label(), status, 0.0)
+        self.channel.site.refused(self)
         self.channel.loseConnection()
 
     # -- measurement -----------------------------------------------------------
@@ -226,6 +286,7 @@ class BoundedRequest(Request):
 
     def render(self, resrc: Any) -> None:
         self.setHeader(b"server", b"voxray")
+        self.setHeader(b"x-request-id", self.request_id.encode("ascii"))
         super().render(resrc)
 
     def finish(self) -> None:

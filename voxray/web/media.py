@@ -145,6 +145,9 @@ class MediaResource(WebSocketResource):
     def render(self, request: Any) -> Any:
         if not is_media_path(request.uri.partition(b"?")[0].decode("latin-1")):
             return failure(request, 404, "Not found")  # spelt with escapes: log and metrics would not know it
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"Allow", b"GET")
+            return failure(request, 405, "Method not allowed")
         if (request.getHeader("upgrade") or "").lower() != "websocket":
             return _no_upgrade(request)
         guest = self._admit(request)
@@ -155,7 +158,8 @@ class MediaResource(WebSocketResource):
         result = super().render(request)  # type: ignore[no-untyped-call]  # Autobahn's
         if channel.transport is None:  # taken over; the channel will hear of nothing more
             taken = transport.protocol
-            channel.handed_over(getattr(taken, "wrappedProtocol", taken))
+            heir = getattr(taken, "wrappedProtocol", taken)
+            heir.place = channel.handed_over(heir)
         return result
 
 
