@@ -221,6 +221,7 @@ class House:
         line = Line(self)
         head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
         line.raw(head.encode() + body)
+        line.lose()
         return Answer(line.transport.value())
 
     # -- calls -----------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""The probes: /health, /ready and /metrics, with their /api/v1 twins, as the contract has them.
+"""The probes: /health, /ready and /metrics, with their /api/v1 twins, and what is served, described.
 
 Klein installs the reactor when imported, so only makeService imports this.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from klein import Klein
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException
 
+from voxray.web import openapi
 from voxray.web.envelope import failure, success
 
 log = Logger()
@@ -65,6 +67,18 @@ class Api:
         if not self._ready():
             return failure(request, 503, "Service unavailable")
         return success(request, {"status": "ok"})
+
+    @app.route("/openapi.json", methods=["GET"])
+    @app.route("/swagger/doc.json", methods=["GET"])
+    def described(self, request: Any) -> bytes:
+        request.setHeader(b"Content-Type", b"application/json")
+        return json.dumps(openapi.document()).encode("ascii")
+
+    @app.route("/swagger/", methods=["GET"])
+    @app.route("/swagger/index.html", methods=["GET"])
+    def described_for_people(self, request: Any) -> bytes:
+        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
+        return openapi.page().encode("utf-8")
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: Any) -> Any:

@@ -33,6 +33,7 @@ _REFUSAL = (
 )
 _PHRASES = {
     400: b"Bad Request",
+    404: b"Not Found",
     413: b"Payload Too Large",
     415: b"Unsupported Media Type",
     503: b"Service Unavailable",
@@ -62,6 +63,10 @@ ROUTES = {
     "/webrtc/offer": "webrtc_offer",
     "/api/v1/webrtc/offer": "webrtc_offer",
     "/ws": "ws",
+    "/openapi.json": "swagger",
+    "/swagger/": "swagger",
+    "/swagger/index.html": "swagger",
+    "/swagger/doc.json": "swagger",
 }
 SESSION_PATHS = ("/sessions/", "/api/v1/sessions/")
 SESSION_ROUTES = frozenset({"start", "session_offer", "webrtc_offer", "ws"})
@@ -166,6 +171,13 @@ class Channel(HTTPChannel):
         request: Any = self.requests[-1] if self.requests else self.requestFactory(self)
         request.refuse(400, "Bad request")
 
+    def lineReceived(self, line: bytes) -> None:
+        """No header goes on in the next line: proxies do not agree on what that means (RFC 9112, 5.2)."""
+        if line[:1] in (b" ", b"\t"):
+            self._respondToBadRequestAndDisconnect()
+        else:
+            super().lineReceived(line)
+
     def lineLengthExceeded(self, line: bytes) -> None:
         """It would close without a word."""
         self._respondToBadRequestAndDisconnect()
@@ -251,10 +263,12 @@ class BoundedRequest(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if self.refused:
             return
-        if not path.startswith((b"/", b"*")):
-            self.refuse(400, "Bad request")  # absolute-form: nobody proxies through us
+        if not path.startswith(b"/"):
+            self.refuse(400, "Bad request")  # absolute-form: nobody proxies through us; nor do we know "*"
         elif not _utf8(path):
             self.refuse(400, "Bad request")
+        elif b"//" in path.partition(b"?")[0]:
+            self.refuse(404, "Not found")  # Klein would take it for one
         elif not hosts.acceptable(self.requestHeaders.getRawHeaders(b"host", [])):
             self.refuse(400, "Bad Host header")
         else:

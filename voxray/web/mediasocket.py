@@ -69,9 +69,11 @@ class MediaProtocol(FastTextProtocol):
     factory: MediaFactory
     closeHandshakeTimeoutCall: Any
 
-    def __init__(self, guest: Guest, settings: MediaSettings, *, client: str = "") -> None:
+    def __init__(
+        self, guest: Guest, settings: MediaSettings, *, client: str = "", request_id: str = ""
+    ) -> None:
         super().__init__()
-        self._client = client
+        self._client, self._request_id = client, request_id
         self._guest = guest
         self._serializer = guest.serializer
         self._settings = settings
@@ -94,10 +96,11 @@ class MediaProtocol(FastTextProtocol):
         return self._waiting is not None
 
     # -- Autobahn calls --------------------------------------------------------
-    def onConnect(self, request: Any) -> str | None:
+    def onConnect(self, request: Any) -> Any:
         """Echoes a subprotocol only if it was offered and is one of ours."""
         self.peer = self._client or self.peer  # behind a proxy Autobahn knows the proxy alone
-        return next((name for name in self.factory.protocols if name in request.protocols), None)
+        chosen = next((name for name in self.factory.protocols if name in request.protocols), None)
+        return chosen, {"X-Request-ID": self._request_id} if self._request_id else {}
 
     def onOpen(self) -> None:
         try:
