@@ -135,7 +135,7 @@ def _webhooks() -> Iterator[tuple[str, Json]]:
     about = "The media socket, for carriers; its address is in the webhook's answer"
     socket: Json = {"silent": (401, 403, 426, 503)}
     yield "/telephony/ws", {"get": _operation(about, 401, 403, 426, **socket)}
-    token = [_parameter("token", "[A-Za-z0-9_.-]+")]
+    token = [_parameter("token")]
     yield "/telephony/ws/{token}", {"get": _operation(about, 401, 403, 404, 426, parameters=token, **socket)}
 
 
@@ -143,7 +143,7 @@ def _calls() -> Iterator[tuple[str, Json]]:
     call = {"$ref": "#/components/schemas/Call"}
     many = {"calls": {"type": "array", "items": call}, "draining": {"type": "boolean"}}
     listed = _data(_object(many, *many))
-    again = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 200}}
+    again = {"name": "Idempotency-Key", "in": "header", "schema": _TEXT}
     order = _body({"$ref": "#/components/schemas/Order"})
     one = [_parameter("id", "[0-9a-f]{32}")]
     keyed: Json = {"security": _KEY}
@@ -187,7 +187,7 @@ def _sessions() -> Iterator[tuple[str, Json]]:
         yield (
             path,
             {
-                "options": _preflight("POST, PATCH") | {"parameters": session},
+                "options": _preflight("POST, PATCH") | {"parameters": [_parameter("id")]},
                 "post": _operation("A browser's offer: not built yet", 401, 404, **taken),
                 "patch": _operation("A browser's candidates: not built yet", 401, 404, **taken),
             },
