@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""schemathesis against the real daemon, with the description that it serves: `scripts/check_api.sh [EXAMPLES]`.
+"""schemathesis against the real daemon, with the description that it serves: see scripts/check_api.sh.
 
-The daemon has a key, a carrier whose API is played here, and no other limits than its own. 503 is an answer: a
-session's offer is one until rooms are built. One check is left out: a call that was deleted is shown for an hour,
-with the reason of its end.
+The daemon has a key, a carrier whose API is played here, and its usual limits. 503 is an answer: a
+session's offer is one until rooms are built. One check is left out: a call that was deleted is shown for an
+hour, with the reason of its end.
 """
 
 from __future__ import annotations
