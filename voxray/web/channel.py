@@ -10,7 +10,7 @@ a connection over is out of their reach.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +23,7 @@ from twisted.web.server import Request
 
 from voxray.web import envelope, forwarded, hosts
 from voxray.web.crowd import Place
+from voxray.web.kernel import unread_bytes
 
 if TYPE_CHECKING:
     from voxray.web.site import VoxraySite
@@ -105,10 +106,11 @@ class Channel(HTTPChannel):
     _heir: Any = None
     _place: Place
     _cut = False
+    _answered_at = 0.0
 
-    def _arm(self, seconds: float) -> None:
+    def _arm(self, seconds: float, then: Callable[[], None] | None = None) -> None:
         self._disarm()
-        self._deadline = self.site.reactor.callLater(seconds, self._expired)
+        self._deadline = self.site.reactor.callLater(seconds, then or self._expired)
 
     def _disarm(self) -> None:
         if self._deadline is not None and self._deadline.active():
@@ -153,8 +155,20 @@ class Channel(HTTPChannel):
         self._place.busy = False
         self._place.belongs_to(self._peer())
         if self.persistent:
-            self._arm(self.site.limits.keepalive_timeout_secs)
+            limits = self.site.limits
+            self._answered_at = self.site.reactor.seconds()
+            self._arm(min(limits.response_timeout_secs, limits.keepalive_timeout_secs), self._rest)
         super().requestDone(request)
+
+    def _rest(self) -> None:
+        """No request came in the meantime. A short answer is written at once, into the kernel's buffer; but
+        whoever has not fetched it from there by now is no better than one whom we wait to write to."""
+        idle_secs = self.site.reactor.seconds() - self._answered_at
+        left = self.site.limits.keepalive_timeout_secs - idle_secs
+        if left <= 0 or unread_bytes(self.transport):
+            self._expired()
+        else:
+            self._arm(left)
 
     def handed_over(self, heir: Any = None) -> Place:
         """The connection is a WebSocket's now, and so is its place; see `media.MediaResource`.

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from voxray.frames import ULAW_8K, MediaFormat
 from voxray.interfaces import Serializer
+from voxray.web.kernel import descriptor_of
 
 SECOND_BYTES = 16_384  # a second of u-law in Twilio's JSON is 50 messages of about 310 bytes
 
@@ -63,7 +64,7 @@ class Outbound:
 
     def attach(self, transport: Any, send_buffer_bytes: int) -> None:
         """Takes the transport from the HTTP channel that accepted it."""
-        descriptor = _descriptor(transport)
+        descriptor = descriptor_of(transport)
         with suppress(AttributeError, OSError):  # not a TCP socket
             descriptor.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
         descriptor.bufferSize = self._unsent_bytes
@@ -130,10 +131,3 @@ class Outbound:
 
     def stopProducing(self) -> None:
         """The connection is lost; the socket hears of it by itself."""
-
-
-def _descriptor(transport: Any) -> Any:
-    """The TCP transport under TLS, if there is TLS."""
-    while (inner := getattr(transport, "transport", None)) is not None:
-        transport = inner
-    return transport
