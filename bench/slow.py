@@ -69,7 +69,7 @@ class Bench:
         self._checksums: dict[int, str] = {}
 
     def daemon(self, name: str, **settings: object) -> LiveDaemon:
-        usual = {"log_level": "info", "start_timeout_secs": 10.0, "max_calls": 1_000}
+        usual = {"log_level": "info", "start_timeout_secs": 10.0, "max_calls": 1_000, "max_lag_ms": 100}
         return LiveDaemon(self.directory / name, {**SCRIPTED, **usual, **settings})
 
     def run(self, name: str, secs: float, attack: Callable[[LiveDaemon], float], **settings: object) -> None:

@@ -207,7 +207,7 @@ class StallTests(LimitsTestCase):
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         (directory / "sitecustomize.py").write_text(HOOK, encoding="ascii")
-        daemon = self.daemon()
+        daemon = self.daemon(max_lag_ms=100)
         daemon._environ["PYTHONPATH"] = f"{directory}:{ROOT}"
         daemon.start()
         self.assertEqual(daemon.metric("voxray_reactor_stalls_total"), 0)

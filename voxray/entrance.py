@@ -57,7 +57,7 @@ def entrance(
     reactor: Any,
     wall_clock: Callable[[], float],
     metrics: Metrics,
-    crowd: Crowd,
+    crowd: Crowd | None = None,
 ) -> Entrance:
     """Raises ConfigError for a certificate that cannot serve: never plain HTTP instead."""
     made = Entrance(site)
@@ -76,4 +76,4 @@ def entrance(
     if server.proxy_protocol:
         proxied = ProxiedFactory(made.factory, networks(server.trusted_proxies), reactor.seconds)
         made = replace(made, factory=proxied, proxied=proxied)
-    return replace(made, factory=Turnstile(made.factory, crowd))
+    return replace(made, factory=Turnstile(made.factory, Crowd() if crowd is None else crowd))

@@ -126,16 +126,18 @@ class Channel(HTTPChannel):
         limits = self.site.limits
         self.totalHeadersSize = self.MAX_LENGTH = limits.max_header_bytes
         self.maxHeaders = limits.max_headers
-        self._place = self.site.crowd.enter(self._peer(), self._expired)
+        self._place = self.site.crowd.enter(self.peer, self._expired)
         self._arm(limits.header_timeout_secs)
         super().connectionMade()
 
     def peer_known(self) -> None:
         """Whose connection a proxy passes on: not the proxy's, as it seemed."""
-        if self._place.belongs_to(self._peer()):
+        if self._place.belongs_to(self.peer):
             self._expired()
 
-    def _peer(self) -> str:
+    @property
+    def peer(self) -> str:
+        """The address at the other end of the connection."""
         return getattr(self.transport.getPeer(), "host", None) or ""
 
     def comes_from(self, client: str) -> bool:
@@ -153,7 +155,7 @@ class Channel(HTTPChannel):
 
     def requestDone(self, request: Any) -> None:
         self._place.busy = False
-        self._place.belongs_to(self._peer())
+        self._place.belongs_to(self.peer)
         if self.persistent:
             limits = self.site.limits
             self._answered_at = self.site.reactor.seconds()
@@ -294,6 +296,8 @@ class BoundedRequest(Request):
             return
         self.refused = True
         self.code = status
+        if not self.origin.client:  # its headers were not read to the end
+            self.origin = forwarded.Origin(self.channel.peer)
         body = envelope.error_body(status, message, self.request_id)
         identity = self.request_id.encode("ascii")
         self.sentLength = len(body)
