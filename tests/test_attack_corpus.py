@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import House, Line
 from tests.test_web_hosts import BAD
 from tests.test_web_http import FORM, Answer
@@ -74,6 +75,7 @@ class HostTests(SynchronousTestCase):
         line.lose()
         return answer
 
+    @shows("T7")
     def test_two_hundred_hosts(self) -> None:
         """T7: 400, or a well-formed document whose only address is the host of the request."""
         hosts = hostile_hosts()
@@ -95,6 +97,7 @@ class HostTests(SynchronousTestCase):
                     self.assertNotIn(b"evil", answer.body)
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    @shows("T28")
     def test_over_ipv6(self) -> None:
         """T28: a bracketed host is handed out as it is."""
         answer = self.ask(House(self), "[2001:db8::7]:8443")
@@ -102,6 +105,7 @@ class HostTests(SynchronousTestCase):
             ET.fromstring(answer.body)[0][0].attrib["url"], "wss://[2001:db8::7]:8443/telephony/ws"
         )
 
+    @shows("T7")
     def test_two_hosts(self) -> None:
         """The same twice is one too many; so is one in the request line."""
         house = House(self)
@@ -173,6 +177,7 @@ MALFORMED = (
 
 
 class FramingTests(SynchronousTestCase):
+    @shows("T30")
     def test_malformed(self) -> None:
         """T30: each is 400 and the end, in the envelope; what follows on the connection is not answered."""
         self.assertGreaterEqual(len(MALFORMED), 40)
@@ -190,6 +195,7 @@ class FramingTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(active(house), 0)
 
+    @shows("T30")
     def test_with_more_behind(self) -> None:
         """The same, where a second request came in the same segment: it is not answered either."""
         house = House(self)
@@ -206,6 +212,7 @@ class FramingTests(SynchronousTestCase):
         self.assertEqual(Answer(line.transport.value()).status, 413)
 
 
+@shows("T30")
 class MethodTests(SynchronousTestCase):
     PATHS = (
         *("/", "/health", "/ready", "/metrics", "/start", "/ws", "/webrtc/offer", "/telephony/ws"),
@@ -229,6 +236,7 @@ class MethodTests(SynchronousTestCase):
 
 
 class EncodingTests(SynchronousTestCase):
+    @shows("T15")
     def test_compressed(self) -> None:
         """T15: a compressed body is 415 before a byte of it is kept; "identity" is none."""
         bomb = gzip.compress(bytes(1 << 24))
@@ -246,6 +254,7 @@ class EncodingTests(SynchronousTestCase):
             answer = Answer(line.transport.value())
             self.assertEqual((answer.status, answer.headers["content-type"]), (status, "application/json"))
 
+    @shows("T13")
     def test_long_bodies(self) -> None:
         """T13: too long a body is 413 and no file, announced, chunked, or after a promise of less."""
         directory = self.mktemp()
@@ -284,6 +293,7 @@ STEPS = (
 
 
 class PathTests(SynchronousTestCase):
+    @shows("T22")
     def test_traversal(self) -> None:
         """T22: up, down and sideways from every route: nothing is there."""
         house = House(self, {"session_store": "memory"})
@@ -306,6 +316,7 @@ class PathTests(SynchronousTestCase):
                     self.assertNotIn(b"root:", answer.body)
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    @shows("T25")
     def test_series(self) -> None:
         """T25: ten thousand paths and methods are one series more, whatever is asked."""
         house = House(self)
@@ -360,6 +371,7 @@ class IdentityTests(SynchronousTestCase):
         upgrade = handshake().replace(b"\r\n\r\n", b"\r\nX-Request-ID: mine\r\n\r\n")
         self.assertEqual(self.ids(house, upgrade)[:2], (101, "mine"))
 
+    @shows("T12")
     def test_insane(self) -> None:
         """Anything else is replaced, before it can reach a log or a page."""
         house = House(self)
@@ -381,6 +393,7 @@ class DoorTests(SynchronousTestCase):
         line.lose()
         return status
 
+    @shows("T26")
     def test_origins(self) -> None:
         """The list to the letter; none at all only with a key; "null" never; nor a page of this machine."""
         key = b"X-API-Key: k"
@@ -404,12 +417,14 @@ class DoorTests(SynchronousTestCase):
             self.assertEqual(self.ask(house, b"GET", b"/ws", *with_key), 503 if keyed else 403)
             self.assertEqual(self.ask(house, b"GET", b"/ws?api_key=k"), 401 if keyed else 403)
 
+    @shows("T26")
     def test_null_origin(self) -> None:
         """A page without an origin is nobody's, even where every origin may come."""
         house = House(self)
         self.assertEqual(self.ask(house, b"GET", b"/ws", b"Origin: null"), 403)
         self.assertEqual(self.ask(house, b"GET", b"/ws", b"Origin: https://any.example"), 503)
 
+    @shows("T20", "T24")
     def test_keys(self) -> None:
         """Asked for before anything else is looked at; a wrong one is as good as none."""
         house = House(self, {"server_api_key": ["k1", "k2"]})
@@ -433,6 +448,7 @@ class DoorTests(SynchronousTestCase):
                 self.assertNotEqual(self.ask(house, b"POST", path, header), 401, (path, header))
             self.assertEqual(self.ask(house, b"POST", path + b"?api_key=k1"), 401)
 
+    @shows("T24")
     def test_offers(self) -> None:
         """Whatever an offer holds, it is no failure of ours."""
         house = House(self)

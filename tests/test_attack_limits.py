@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import ROOT, SCRIPTED, LiveDaemon, Peer, Sentinel, read_all, start
 from tests.certificates import write_pair
+from tests.dangers import shows
 from tests.wsframes import handshake
 
 GET = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -80,6 +81,7 @@ def alive(sock: socket.socket, secs: float = 0.0) -> bool:
 
 
 class FloodTests(LimitsTestCase):
+    @shows("T18")
     def test_one_address(self) -> None:
         """Three hundred connections of one machine: twenty stay, and calls come and go beside them."""
         daemon = self.daemon()
@@ -91,6 +93,7 @@ class FloodTests(LimitsTestCase):
             self.call(daemon, 1, "127.0.0.2")
             self.assertIn(b" 200 ", self.answer(daemon, "127.0.0.2"))
 
+    @shows("T18")
     def test_many_addresses(self) -> None:
         """So many machines that the pool is full: whoever asks something gets in, calls stay."""
         daemon = self.daemon(max_pending_connections=50)
@@ -108,6 +111,7 @@ class FloodTests(LimitsTestCase):
         sock.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         return read_all(sock)
 
+    @shows("T18", "F57")
     def test_no_descriptors_left(self) -> None:
         """F57: with no descriptor left calls that are up go on; afterwards all is as before."""
         daemon = self.daemon(connection_exempt=["127.0.0.0/8"])
@@ -128,6 +132,7 @@ class FloodTests(LimitsTestCase):
 class SlowTests(LimitsTestCase):
     """With deadlines of a second or two; the usual ones are measured by bench/slow.py."""
 
+    @shows("T16")
     def test_slow_http(self) -> None:
         """Headers, bodies and answers in drips: closed at their deadlines, however the drips fall."""
         daemon = self.daemon(
@@ -162,6 +167,7 @@ class SlowTests(LimitsTestCase):
             return False
         return alive(peer)
 
+    @shows("T16")
     def test_half_handshakes(self) -> None:
         """A TLS handshake that goes no further is cut as headers are."""
         directory = Path(self.mktemp()).absolute()
@@ -178,6 +184,7 @@ class SlowTests(LimitsTestCase):
         self.assertEqual([peer for peer in peers if alive(peer, 3)], [])
         self.assertEqual(daemon.get("/health")[0], 200)
 
+    @shows("T17")
     def test_silent_sockets(self) -> None:
         """T17: upgraded, and then nothing, or half a message: 1008; no provider was asked anything."""
         daemon = self.daemon(max_connections_per_ip=0, partial_message_timeout_secs=2)
@@ -202,6 +209,7 @@ def client_hello() -> bytes:
 
 
 class StallTests(LimitsTestCase):
+    @shows("F55", "F58")
     def test_culprit(self) -> None:
         """F55: a reactor blocked for 1.2 s: one line, in time, with the name of the function, and a count."""
         directory = Path(self.mktemp()).absolute()

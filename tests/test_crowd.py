@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.settings import LimitSettings
 from voxray.web.crowd import DISPLACED, PENDING, PER_IP, Crowd, Place
 from voxray.web.forwarded import networks
@@ -47,6 +48,7 @@ class CrowdTestCase(SynchronousTestCase):
         return crowd.enter(host, lambda: self.dropped.append(host))
 
 
+@shows("T18")
 class LimitTests(CrowdTestCase):
     def test_per_address(self) -> None:
         """So many of one address; what ends or becomes a call makes room."""
@@ -60,6 +62,7 @@ class LimitTests(CrowdTestCase):
         self.assertIsNotNone(self.comes(crowd, "198.51.100.1"))
         self.assertEqual((len(crowd), self.recorder.size, self.recorder.reasons), (4, 4, [PER_IP]))
 
+    @shows("T28")
     def test_networks(self) -> None:
         """An IPv6 customer is a /64; an IPv4 address in IPv6 clothes is itself."""
         crowd = self.crowd()
@@ -115,6 +118,7 @@ class LimitTests(CrowdTestCase):
         self.assertEqual(len(crowd), 3)
 
 
+@shows("T18")
 class PropertyTests(CrowdTestCase):
     @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(0, 5))
     def test_never_over(self, seed: int, pending: int, per_ip: int) -> None:

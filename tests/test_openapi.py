@@ -11,8 +11,8 @@ from tests.house import House
 from voxray.web import openapi
 from voxray.web.api import Api
 from voxray.web.calls import Calls
-from voxray.web.channel import ROUTES
 from voxray.web.hooks import Hooks
+from voxray.web.routes import ROUTES
 from voxray.web.sessions import Sessions
 
 

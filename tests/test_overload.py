@@ -9,11 +9,13 @@ import time
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.lag import LagProbe
 from voxray.overload import HOLD_TICKS, WINDOW_TICKS, Overload
 from voxray.stalls import LOOK_SECS, StallWatch, Suspicion, frames
 
 
+@shows("F58")
 class GateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.gate = Overload(0.1)
@@ -64,6 +66,7 @@ class GateTests(SynchronousTestCase):
         probe.stop()
 
 
+@shows("F55")
 class SuspicionTests(SynchronousTestCase):
     def test_once(self) -> None:
         """Half a second without a sign of life is a stall, told once; a sign of life begins anew."""
@@ -97,6 +100,7 @@ class Counter:
         self.told.set()
 
 
+@shows("F55")
 class WatchTests(SynchronousTestCase):
     def test_beats(self) -> None:
         """While there are beats nothing is said; the thread ends when it is told to."""

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import House, Line, Transport, free_port
 from tests.test_media_socket import media, start
 from tests.test_settings_effect_media import LONG
@@ -22,6 +23,7 @@ from voxray.listening import bind
 GET = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
+@shows("T16")
 class DeadlineTests(SynchronousTestCase):
     """Each with a shorter deadline than usual, and a second more than it."""
 
@@ -99,6 +101,7 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(self.status(House(self), *[b"X: y"] * 50), 200)
 
 
+@shows("T18")
 class CrowdTests(SynchronousTestCase):
     """Connections that are no calls."""
 
@@ -168,6 +171,7 @@ class CrowdTests(SynchronousTestCase):
         usual = House(self, {"max_connections_per_ip": 1})
         self.assertNotIn(None, [self.comes(usual, "127.0.0.1") for _ in range(5)])
 
+    @shows("T8")
     def test_clients_of_proxies(self) -> None:
         """Behind a trusted proxy a request counts for its client, and is 503 where he has more."""
         house = self.house(max_connections_per_ip=2, trusted_proxies=["10.0.0.1"])
@@ -195,6 +199,7 @@ class CrowdTests(SynchronousTestCase):
             self.assertEqual(line.transport.value(), b"")
 
 
+@shows("F58")
 class OverloadTests(SynchronousTestCase):
     """A process that is too late takes no call more."""
 
@@ -264,6 +269,7 @@ class StallTests(SynchronousTestCase):
 class SocketTests(SynchronousTestCase):
     """What a carrier may do on its socket."""
 
+    @shows("T17")
     def test_first_media_timeout_secs(self) -> None:
         """A call that no audio comes of ends; one that had some is another matter."""
         house = House(self, {"first_media_timeout_secs": 4, "dead_peer_secs": 60})
@@ -275,6 +281,7 @@ class SocketTests(SynchronousTestCase):
         house.pass_time(2, 0.5)
         self.assertEqual((mute.code, other.code), (1008, None))
 
+    @shows("T17")
     def test_partial_message_timeout_secs(self) -> None:
         """A message has to end, however it is spelt and whatever comes in between."""
         whole = frame(json.dumps(media()).encode())
@@ -342,6 +349,7 @@ class SocketTests(SynchronousTestCase):
         self.assertTrue(line.transport.aborted)
 
 
+@shows("T25")
 class MetricsTests(SynchronousTestCase):
     """Who may read /metrics, and where."""
 

@@ -17,7 +17,8 @@ from voxray.call.reasons import EndReason, reason_of
 from voxray.call.record import CallRecord, Records
 from voxray.call.registry import Registry
 from voxray.frames import CallInfo
-from voxray.metrics import CrowdRecorder, MediaRecorder, Metrics
+from voxray.guards import CrowdRecorder
+from voxray.metrics import MediaRecorder, Metrics
 from voxray.overload import Overload
 from voxray.settings import MediaSettings, Settings
 from voxray.stores.shared import Shared
@@ -31,6 +32,14 @@ from voxray.web.peers import Peers
 from voxray.web.tokens import DIAL, StreamTokens
 
 KEY_BYTES = 32
+NEVER_UP = (
+    EndReason.NO_ANSWER,
+    EndReason.BUSY,
+    EndReason.CANCELED,
+    EndReason.FAILED,
+    EndReason.SHUTDOWN,
+)
+"""What becomes of calls that we place and that nobody takes."""
 
 
 class Office:
@@ -53,7 +62,7 @@ class Office:
         self.handovers = Handovers("", reactor.seconds, lambda call_id: self.dials.get(call_id) is not None)
         self.tokens = StreamTokens(secrets.token_bytes(KEY_BYTES), self.expectations.ttl_secs)
         self.sockets = MediaFactory(reactor, MediaSettings(), MediaRecorder(metrics))
-        self.crowd, self.overload = Crowd(CrowdRecorder(metrics)), Overload()
+        self.crowd, self.overload = Crowd(CrowdRecorder(metrics.guards)), Overload()
         self.replays: Replays = OrderedDict()
         self.peers = None if shared is None else self._with_peers(reactor, shared)
         self.dialer = Dialer(
@@ -65,7 +74,7 @@ class Office:
             reactor,
             room=lambda: False,
             longest_secs=0.0,
-            over=_recorder(records, reactor.seconds),
+            over=_recorder(records, reactor.seconds, metrics),
             peers=self.peers,
         )
 
@@ -107,8 +116,10 @@ class Office:
         return self.tokens.mint(carrier, f"{DIAL}{dial_id}", self._wall_clock() + ring_secs)
 
 
-def _recorder(records: Records, clock: Callable[[], float]) -> Callable[[Dial], None]:
+def _recorder(records: Records, clock: Callable[[], float], metrics: Metrics) -> Callable[[Dial], None]:
     """Calls of ours that never were up are recorded too."""
+    for outcome in ("answered", *NEVER_UP):
+        metrics.dials.labels(outcome)
 
     def over(dial: Dial) -> None:
         info = CallInfo(
@@ -121,6 +132,8 @@ def _recorder(records: Records, clock: Callable[[], float]) -> Callable[[Dial], 
         )
         now = records.date()
         begun = now - (clock() - dial.began)
-        records.keep(CallRecord(info, reason_of(dial.reason, EndReason.FAILED), begun, now))
+        reason = reason_of(dial.reason, EndReason.FAILED)
+        metrics.dials.labels(reason).inc()
+        records.keep(CallRecord(info, reason, begun, now))
 
     return over

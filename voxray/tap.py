@@ -163,7 +163,7 @@ def _premises(
     from prometheus_client import generate_latest
     from twisted.internet.error import ReactorNotRunning
 
-    from voxray import catalog_carriers
+    from voxray import catalog_carriers, gauges
     from voxray.call.metronome import Metronome
     from voxray.call.registry import Registry
     from voxray.cdr import CallRecords
@@ -206,4 +206,5 @@ def _premises(
         page=MetricsPage(partial(generate_latest, metrics.registry)),
         ready=ready,
     )
+    gauges.watch(premises, files)
     return premises, drain

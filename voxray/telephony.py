@@ -25,6 +25,7 @@ from voxray.office import Office
 from voxray.overload import OVERLOAD
 from voxray.settings import Settings
 from voxray.warming import Warming
+from voxray.web import comeback
 from voxray.web.calls import Calls
 from voxray.web.dialing import Dialer
 from voxray.web.hooks import Admission, Hooks
@@ -80,7 +81,7 @@ def _trunks(
     settings: Settings, carriers: Mapping[str, catalog_carriers.Carrier], controls: Mapping[str, CallControl]
 ) -> dict[str, Trunk]:
     """The carriers in service."""
-    made = {name: _trunk(settings, carrier, name) for name, carrier in carriers.items()}
+    made = {name: _trunk(settings, carrier, name in controls) for name, carrier in carriers.items()}
     inbound = in_service(
         settings.calls.telephony_auth,
         settings.calls.carrier,
@@ -91,10 +92,11 @@ def _trunks(
     return {name: replace(made[name], inbound=takes) for name, takes in inbound.items()}
 
 
-def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, name: str) -> Trunk:
-    authenticity = carrier.authenticity(settings)
+def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, controlled: bool) -> Trunk:
+    authenticity, documents = carrier.authenticity(settings), carrier.documents(settings)
+    back = documents if settings.calls.reattach and controlled else None
     return Trunk(
-        documents=carrier.documents(settings),
+        documents=documents,
         serializer=lambda query: carrier.serializer(settings, query),
         authenticity=authenticity,
         rules=rules_of(
@@ -105,6 +107,7 @@ def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, name: str) -> 
         parameters=carrier.parameters,
         challenge=carrier.challenge,
         unsigned_status=carrier.unsigned_status,
+        back=back if isinstance(back, comeback.Documents) else None,
     )
 
 

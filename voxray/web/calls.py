@@ -19,11 +19,11 @@ from voxray.call.dials import Dial, Dials, DialState
 from voxray.frames import CallInfo
 from voxray.stores.forms import digest
 from voxray.web.api import problems
-from voxray.web.channel import CALLS_PATH as PATH
 from voxray.web.dialing import CannotDial, Dialer, Order
 from voxray.web.envelope import failure, success
 from voxray.web.keys import Keys
 from voxray.web.orders import BadOrder, order_of
+from voxray.web.routes import CALLS_PATH as PATH
 
 _RETRY_AFTER_SECS = b"5"
 _MAX_REPLAYS = 1_000

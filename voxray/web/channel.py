@@ -24,6 +24,7 @@ from twisted.web.server import Request
 from voxray.web import envelope, forwarded, hosts
 from voxray.web.crowd import Place
 from voxray.web.kernel import unread_bytes
+from voxray.web.routes import label_of, route_of
 
 if TYPE_CHECKING:
     from voxray.web.site import VoxraySite
@@ -50,41 +51,6 @@ def _utf8(path: bytes) -> bool:
     return True
 
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-CALLS_PATH = "/api/v1/calls"
-ROUTES = {
-    "/": "root",
-    "/health": "health",
-    "/api/v1/health": "health",
-    "/ready": "ready",
-    "/api/v1/ready": "ready",
-    "/metrics": "metrics",
-    "/start": "start",
-    "/api/v1/start": "start",
-    "/webrtc/offer": "webrtc_offer",
-    "/api/v1/webrtc/offer": "webrtc_offer",
-    "/ws": "ws",
-    "/openapi.json": "swagger",
-    "/swagger/": "swagger",
-    "/swagger/index.html": "swagger",
-    "/swagger/doc.json": "swagger",
-}
-SESSION_PATHS = ("/sessions/", "/api/v1/sessions/")
-SESSION_ROUTES = frozenset({"start", "session_offer", "webrtc_offer", "ws"})
-
-
-def route_of(path: bytes) -> str:
-    """A bounded label."""
-    text = path.decode("ascii", "replace")
-    if hosts.is_media_path(text):
-        return "telephony_ws"
-    if text == CALLS_PATH or text.startswith(f"{CALLS_PATH}/"):
-        return "calls"
-    if text.startswith(SESSION_PATHS):
-        return "session_offer"
-    return ROUTES.get(text, "other")
-
-
 class HttpRecorder(Protocol):
     """What the metrics want to know of HTTP; `route` and `method` are bounded labels.
 
@@ -94,6 +60,9 @@ class HttpRecorder(Protocol):
     def request_started(self, route: str) -> None: ...
 
     def request_ended(self, route: str, method: str, status: int, seconds: float) -> None: ...
+
+    def timed_out(self, route: str, method: str) -> None:
+        """A connection was cut in the middle of a request or an answer, or before its first request."""
 
 
 class Channel(HTTPChannel):
@@ -107,6 +76,7 @@ class Channel(HTTPChannel):
     _place: Place
     _cut = False
     _answered_at = 0.0
+    _late: tuple[str, str] | None = ("other", "other")  # whose the deadline is while nothing is asked
 
     def _arm(self, seconds: float, then: Callable[[], None] | None = None) -> None:
         self._disarm()
@@ -118,22 +88,37 @@ class Channel(HTTPChannel):
         self._deadline = None
 
     def _expired(self) -> None:
+        if (asked := self._asked()) is not None and self.transport is not None:
+            self.site.recorder.timed_out(*asked)
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Nothing that still comes is read."""
         self._cut = True
         if self.transport is not None:
             self.transport.abortConnection()
+
+    def _asked(self) -> tuple[str, str] | None:
+        """Route and method of what takes too long; None: nothing, the connection only was idle."""
+        path = getattr(self, "_path", None)  # twisted.web's, from the request's line to its body's end
+        if path is not None:
+            return route_of(path), label_of(self._command)
+        if self.requests:
+            return self.requests[-1].route, label_of(self.requests[-1].method)
+        return self._late
 
     def connectionMade(self) -> None:
         limits = self.site.limits
         self.totalHeadersSize = self.MAX_LENGTH = limits.max_header_bytes
         self.maxHeaders = limits.max_headers
-        self._place = self.site.crowd.enter(self.peer, self._expired)
+        self._place = self.site.crowd.enter(self.peer, self._cut_off)
         self._arm(limits.header_timeout_secs)
         super().connectionMade()
 
     def peer_known(self) -> None:
         """Whose connection a proxy passes on: not the proxy's, as it seemed."""
         if self._place.belongs_to(self.peer):
-            self._expired()
+            self._cut_off()
 
     @property
     def peer(self) -> str:
@@ -156,6 +141,7 @@ class Channel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         self._place.busy = False
         self._place.belongs_to(self.peer)
+        self._late = None if self.persistent else (request.route, label_of(request.method))
         if self.persistent:
             limits = self.site.limits
             self._answered_at = self.site.reactor.seconds()
@@ -303,7 +289,7 @@ class BoundedRequest(Request):
         self.sentLength = len(body)
         self.channel.transport.write(_REFUSAL % (status, _PHRASES[status], identity, len(body)) + body)
         self.channel.site.recorder.request_started("other")
-        self.channel.site.recorder.request_ended("other", self._label(), status, 0.0)
+        self.channel.site.recorder.request_ended("other", label_of(self.method), status, 0.0)
         self.channel.site.refused(self)
         self.channel.loseConnection()
 
@@ -333,8 +319,4 @@ class BoundedRequest(Request):
         began, self._began = self._began, None
         if began is not None:
             seconds = self.site.reactor.seconds() - began
-            self.site.recorder.request_ended(self.route, self._label(), self.code, seconds)
-
-    def _label(self) -> str:
-        method = self.method.decode("ascii", "replace")
-        return method if method in _METHODS else "other"
+            self.site.recorder.request_ended(self.route, label_of(self.method), self.code, seconds)

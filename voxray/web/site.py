@@ -19,16 +19,11 @@ from twisted.web.server import Site
 
 from voxray.settings import LimitSettings
 from voxray.web import hosts
-from voxray.web.channel import (
-    SESSION_ROUTES,
-    BoundedRequest,
-    Channel,
-    HttpRecorder,
-    route_of,
-)
+from voxray.web.channel import BoundedRequest, Channel, HttpRecorder
 from voxray.web.crowd import Crowd
 from voxray.web.envelope import failure
 from voxray.web.forwarded import Network
+from voxray.web.routes import SESSION_ROUTES, route_of
 
 __all__ = ["HttpRecorder", "Root", "VoxraySite"]
 
