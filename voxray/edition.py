@@ -31,7 +31,7 @@ from voxray.settings import Settings
 from voxray.storing import Stores, sessions
 from voxray.telephony import Front, Lines, front, lines
 from voxray.turns.vad import EnergyVoiceActivity
-from voxray.web.api import Api
+from voxray.web.api import Api, Exposition
 from voxray.web.forwarded import networks
 from voxray.web.idle import Idle
 from voxray.web.reception import Door
@@ -66,6 +66,8 @@ class Premises:
     door: Door
     stores: Stores
     ready: Callable[[], bool]
+    exposition: Exposition | None = None
+    """The metrics of all processes, where there are several."""
 
 
 @dataclass(eq=False, slots=True)
@@ -216,7 +218,7 @@ def _voice_activity(premises: Premises, settings: Settings, before: Exchange | N
 
 def _root(premises: Premises, settings: Settings, served: Front | None) -> Root:
     metrics = premises.metrics.registry if settings.server.metrics_enabled else None
-    api = Api(lambda: premises.ready() and premises.stores.ready, metrics)
+    api = Api(lambda: premises.ready() and premises.stores.ready, metrics, premises.exposition)
     asked = sessions(settings, premises.stores, draining=lambda: not premises.door.serving)
     if served is None:
         return Root(api.resource(), Idle().resource(), None, sessions=asked)

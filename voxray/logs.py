@@ -25,12 +25,19 @@ JSON_FIELDS = ("event", *FIELDS, "turn", "interrupted", "parts_ms", "heard", "re
 """Fields of our events that are copied into a JSON line."""
 
 _chosen = LogSettings()
+_name = ""
 
 
 def choose(settings: LogSettings) -> None:
     """What the `observer` writes from now on."""
     global _chosen
     _chosen = settings
+
+
+def be_called(name: str) -> None:
+    """This process is one of several: its lines say which."""
+    global _name
+    _name = name
 
 
 def observer() -> ILogObserver:
@@ -57,6 +64,10 @@ def make_observer(stream: IO[str] | None, settings: Callable[[], LogSettings]) -
 
 def text_line(event: LogEvent) -> str:
     """2026-11-23T10:00:00+0000 [namespace#level] message; a traceback follows on lines of its own."""
+    if _name:
+        level = event.get("log_level")
+        system = f"{event.get('log_namespace', '-')}#{level.name if level is not None else '-'}"
+        event = {**event, "log_system": f"{_name} {system}"}
     first, _, rest = eventAsText(event, includeTimestamp=True, includeSystem=True).partition("\n")
     if not event.get("log_failure"):
         first, rest = first + ("\\n" + rest if rest else ""), ""
@@ -72,6 +83,8 @@ def json_line(event: LogEvent) -> str:
         "msg": formatEvent(event),
         "source": event.get("log_namespace", ""),
     }
+    if _name:
+        line["worker"] = _name
     line |= {name: event[name] for name in JSON_FIELDS if name in event}
     if failure := event.get("log_failure"):
         line["traceback"] = failure.getTraceback()

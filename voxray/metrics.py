@@ -214,8 +214,8 @@ class MediaRecorder:
 class StoreRecorder:
     """Redis as its connection and the stores report it."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Metrics, what: str = "redis") -> None:
+        self._metrics, self._what = metrics, what
 
     def failed(self, reason: str) -> None:
         self._metrics.store_failures.labels(reason).inc()
@@ -224,4 +224,4 @@ class StoreRecorder:
         self._metrics.store_poisoned.labels(what).inc()
 
     def degraded(self, whether: bool) -> None:
-        self._metrics.degraded.labels("redis").set(float(whether))
+        self._metrics.degraded.labels(self._what).set(float(whether))

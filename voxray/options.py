@@ -53,6 +53,8 @@ class Options(usage.Options):
 
     settings: Settings
     warnings: tuple[str, ...] = ()
+    writes_log = False
+    """On standard output; else the log is twistd's, or nobody's."""
     text = b""
     source = Source()
     passed: Passed = ()
@@ -106,6 +108,7 @@ class Options(usage.Options):
         if twistd is None or not twistd.get("nodaemon"):
             return
         if not any(twistd.get(name) for name in ("logger", "logfile", "syslog")):
+            self.writes_log = True
             twistd["logger"] = "voxray.logs.observer"  # a name: twistd looks it up when we are done
 
 

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from voxray.settings import Settings
     from voxray.systemd import Notify
     from voxray.worker import ThreadWorker
+    from voxray.workers.child import Child
 
-__all__ = ["Options", "makeService"]
+__all__ = ["Options", "makeService", "work"]
 
 EARS_THREADS = 2
+SECRET_BYTES = 32
 BEAT_SECS = 0.02
 
 
@@ -49,9 +51,55 @@ def makeService(options: Options) -> IService:
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
         adopted = inherited(options["listen"], options.passed)
+        if options.settings.server.workers > 1:
+            return _supervise(options, reactor, adopted)
         return _build(options.settings, options.warnings, reactor, adopted, load=options.load)
     except ConfigError as error:
         complain(str(error))
+
+
+def work() -> None:
+    """One of several processes: `python -m voxray.workers`, as their parent runs it."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from twisted.internet import reactor
+
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    from voxray.workers.child import Child
+
+    def build(child: Child, listener: socket) -> Any:
+        from voxray.reloading import with_lasting
+
+        settings = with_lasting(child.load().settings, child.orders.before().settings)
+        return _build(settings, (), reactor, listener, load=child.load, child=child)
+
+    Child(reactor, build).begin()
+    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+
+
+def _supervise(options: Options, reactor: Any, adopted: socket | None) -> IService:
+    """The parent of several. Loads nothing that only calls need."""
+    import secrets
+
+    from voxray.listening import bind
+    from voxray.systemd import Notify
+    from voxray.worker import ThreadWorker
+    from voxray.workers.orders import Orders
+    from voxray.workers.spawning import Spawner
+    from voxray.workers.supervisor import Parts, Supervisor
+
+    server = options.settings.server
+    listener = adopted or bind(server.host, server.port)
+    secret = secrets.token_bytes(SECRET_BYTES)
+    parts = Parts(
+        settings=options.settings,
+        warnings=options.warnings,
+        orders=Orders(0, options.source, options.text, options.text, secret),
+        listener=listener,
+        spawn=Spawner(reactor, listener, captured=not options.writes_log),
+        notify=Notify.of(os.environ, reactor),
+        files=ThreadWorker(reactor, "files", 1),
+    )
+    return Supervisor(parts, reactor)
 
 
 def _build(
@@ -61,8 +109,12 @@ def _build(
     adopted: socket | None = None,
     *,
     load: Callable[[], Loaded],
+    child: Child | None = None,
 ) -> IService:
-    """`adopted` is the port, where somebody has opened it for us; `load` reads the configuration again."""
+    """`adopted` is the port, where somebody has opened it for us; `load` reads the configuration again.
+
+    `child`: this process is one of several.
+    """
     from voxray.cdr import MAX_WAITING
     from voxray.edition import build, install, site_of
     from voxray.editions import Editions
@@ -85,6 +137,7 @@ def _build(
         notify,
         drain_secs=lambda: editions.current.settings.calls.drain_timeout_secs,
         ready=lambda: daemon.ready,
+        child=child,
     )
     first = build(premises, settings)
     site = site_of(premises, first)
@@ -99,7 +152,8 @@ def _build(
     recorder = ConfigRecorder(premises.metrics, time.time)
     reloader = Reloader(load, rebuild, editions, files, notify, recorder, premises.ready)
     listener = adopted or bind(settings.server.host, settings.server.port)
-    daemon = Daemon(_parts(premises, editions, door, listener, warnings, drain, reloader, notify), reactor)
+    parts = _parts(premises, editions, door, listener, warnings, drain, reloader, notify, child)
+    daemon = Daemon(parts, reactor)
     return daemon
 
 
@@ -112,6 +166,7 @@ def _parts(
     drain: Drain,
     reloader: Reloader,
     notify: Notify,
+    child: Child | None,
 ) -> Parts:
     """What the service starts, in this order."""
     from voxray.service import Parts
@@ -136,6 +191,7 @@ def _parts(
         drain=drain,
         reloader=reloader,
         notify=notify,
+        parent=child,
         on_hangup=door.on_hangup,
     )
 
@@ -148,6 +204,7 @@ def _premises(
     *,
     drain_secs: Callable[[], float],
     ready: Callable[[], bool],
+    child: Child | None,
 ) -> tuple[Premises, Drain]:
     """What outlives the configuration, and how it ends."""
     from twisted.internet.error import ReactorNotRunning
@@ -163,6 +220,7 @@ def _premises(
     from voxray.metrics import Metrics
     from voxray.office import Office
     from voxray.storing import stores
+    from voxray.web.colleagues import Colleagues
     from voxray.worker import ThreadWorker
 
     def stop() -> None:
@@ -170,10 +228,19 @@ def _premises(
             reactor.stop()
 
     metrics = Metrics()
-    kept = stores(settings, metrics, reactor)
+    kept = stores(settings, metrics, reactor, child)
     records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
     client = catalog_carriers.rest_client(reactor)
-    office = Office(reactor, time.time, client, metrics, records, kept.shared)
+    office = Office(
+        reactor,
+        time.time,
+        client,
+        metrics,
+        records,
+        kept.shared,
+        b"" if child is None else child.orders.secret,
+        None if child is None else Colleagues(child.ask, child.orders.number),
+    )
     registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
     office.watch(registry)
     drain = Drain(reactor, Household(registry, office, reactor, metrics, notify, stop), drain_secs)
@@ -190,5 +257,6 @@ def _premises(
         door=drain,
         stores=kept,
         ready=ready,
+        exposition=None if child is None else child.exposition,
     )
     return premises, drain

@@ -5,7 +5,7 @@ Klein installs the reactor when imported, so only makeService imports this.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from klein import Klein
@@ -16,6 +16,8 @@ from werkzeug.exceptions import HTTPException
 from voxray.web.envelope import failure, success
 
 log = Logger()
+Exposition = Callable[[], Coroutine[Any, Any, bytes | None]]
+"""None: it cannot be had now."""
 
 
 def problems(app: Any) -> None:
@@ -40,9 +42,16 @@ class Api:
 
     app = Klein()
 
-    def __init__(self, ready: Callable[[], bool], registry: CollectorRegistry | None) -> None:
+    def __init__(
+        self,
+        ready: Callable[[], bool],
+        registry: CollectorRegistry | None,
+        exposition: Exposition | None = None,
+    ) -> None:
+        """`exposition`: where several processes share the port, the metrics of all."""
         self._ready = ready
         self._registry = registry
+        self._exposition = exposition
 
     def resource(self) -> Any:
         return self.app.resource()
@@ -60,12 +69,13 @@ class Api:
         return success(request, {"status": "ok"})
 
     @app.route("/metrics", methods=["GET"])
-    def metrics(self, request: Any) -> bytes:
+    async def metrics(self, request: Any) -> bytes:
         if self._registry is None:
             request.setResponseCode(204)
             return b""
         request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
-        return generate_latest(self._registry)
+        everybodys = None if self._exposition is None else await self._exposition()
+        return generate_latest(self._registry) if everybodys is None else everybodys
 
 
 problems(Api.app)

@@ -57,7 +57,6 @@ class Line(amp.AMP):
     """One end."""
 
     log = Logger()
-    noisy = False
 
     def __init__(
         self, clock: IReactorTime, answers: Answers, lost: Callable[[], None] = lambda: None
@@ -106,11 +105,12 @@ class Line(amp.AMP):
         self.log.failure("answering {what} failed", failure, what=what)
         raise Stumbled(what)
 
-    def connectionMade(self) -> None:
-        super().connectionMade()  # type: ignore[no-untyped-call]
+    def makeConnection(self, transport: Any) -> None:
+        """Not AMP's own, nor its `connectionLost`: they log each connection."""
         self.up = True
+        amp.BinaryBoxProtocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self.up = False
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        amp.BinaryBoxProtocol.connectionLost(self, reason)  # type: ignore[no-untyped-call]
         self._lost()
