@@ -188,7 +188,9 @@ class MessageTests(AttackTestCase):
         """Five thousand messages or pings in a second are 1008; two calls beside each other are not."""
         with self.beside_a_call():
             floods = frame(json.dumps(media()).encode()) * 5_000, frame(b"x" * 125, PING) * 5_000
-            for number, data in enumerate(floods, 20):  # the first call's end may come after the second's start
+            for number, data in enumerate(
+                floods, 20
+            ):  # the first call's end may come after the second's start
                 peer = self.daemon.peer()
                 peer.send(start(number))
                 with contextlib.suppress(OSError):

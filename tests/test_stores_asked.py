@@ -52,9 +52,7 @@ class LineCase(TestCase):
             await deferLater(reactor, 0.01)  # type: ignore[arg-type]
 
 
-class AskedTests(
-    SessionContract, ReplayContract, TokenContract, HandOverContract, BoardContract, LineCase
-):
+class AskedTests(SessionContract, ReplayContract, TokenContract, HandOverContract, BoardContract, LineCase):
     """Time is a clock's."""
 
     def setUp(self) -> None:

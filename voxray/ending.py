@@ -8,6 +8,6 @@ from typing import Any
 
 
 def end_with_failure(reactor: Any) -> None:
-    """Exit status 1. twistd has no word for it, and must still remove its pid file: it is the last thing done."""
+    """Exit status 1. twistd has no word for it, and must remove its pid file: this is the last thing done."""
     reactor.addSystemEventTrigger("after", "shutdown", atexit.register, os._exit, 1)
     reactor.stop()

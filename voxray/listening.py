@@ -95,7 +95,7 @@ def one_at_a_time(port: Any) -> None:
     """Has a Twisted port accept one connection in each turn of the reactor.
 
     Several processes share the queue, and whoever is busy leaves it to the others. By itself Twisted takes up
-    to a hundred at once, all of a burst: 137 of 200 connections went to one of two processes, and 106 this way.
+    to a hundred at once: of 200 connections in bursts one of two processes had 137, and 106 this way.
     """
     read = port.doRead
 

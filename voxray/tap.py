@@ -73,7 +73,7 @@ def work() -> None:
         return _build(settings, (), reactor, listener, load=child.load, child=child)
 
     Child(reactor, build).begin()
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
 
 
 def _supervise(options: Options, reactor: Any, adopted: socket | None) -> IService:
@@ -207,8 +207,6 @@ def _premises(
     child: Child | None,
 ) -> tuple[Premises, Drain]:
     """What outlives the configuration, and how it ends."""
-    from twisted.internet.error import ReactorNotRunning
-
     from voxray import catalog_carriers
     from voxray.call.metronome import Metronome
     from voxray.call.registry import Registry
@@ -222,10 +220,6 @@ def _premises(
     from voxray.storing import stores
     from voxray.web.colleagues import Colleagues
     from voxray.worker import ThreadWorker
-
-    def stop() -> None:
-        with suppress(ReactorNotRunning):  # it is stopping already
-            reactor.stop()
 
     metrics = Metrics()
     kept = stores(settings, metrics, reactor, child)
@@ -243,7 +237,8 @@ def _premises(
     )
     registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
     office.watch(registry)
-    drain = Drain(reactor, Household(registry, office, reactor, metrics, notify, stop), drain_secs)
+    household = Household(registry, office, reactor, metrics, notify, partial(_stop, reactor))
+    drain = Drain(reactor, household, drain_secs)
     premises = Premises(
         reactor=reactor,
         wall_clock=time.time,
@@ -260,3 +255,10 @@ def _premises(
         exposition=None if child is None else child.exposition,
     )
     return premises, drain
+
+
+def _stop(reactor: Any) -> None:
+    from twisted.internet.error import ReactorNotRunning
+
+    with suppress(ReactorNotRunning):  # it is stopping already
+        reactor.stop()

@@ -53,8 +53,9 @@ SERVER = Section(
             "`trusted_proxies`; others are dropped", "server.proxy_protocol",
             proof="tests.test_settings_effect_proxies.LineTests.test_proxy_protocol", restart=True),
         Key("workers", Whole(1, 1024), 1,
-            "processes that share the port and the calls, one for each core; more than 1: a parent that runs no "
-            "calls, and so many workers ([operations.md](operations.md#several-processes))", "server.workers",
+            "processes that share the port and the calls, one for each core; more than 1: a parent that runs "
+            "no calls, and so many workers ([operations.md](operations.md#several-processes))",
+            "server.workers",
             proof="tests.test_e2e_workers.CallsTests.test_calls_over_two_workers", restart=True),
     ),
 )  # fmt: skip

@@ -84,7 +84,7 @@ class Calls:
         replays: Replays | None = None,
         colleagues: Colleagues | None = None,
     ) -> None:
-        """`replays`: the orders that came with an Idempotency-Key; `colleagues`: processes on the same port."""
+        """`replays`: orders that came with an Idempotency-Key; `colleagues`: processes on the same port."""
         self.keys = keys
         self._live, self._dials, self._dialer = live, dials, dialer
         self._caller_id, self._longest_secs = caller_id, longest_secs

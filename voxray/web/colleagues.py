@@ -1,4 +1,4 @@
-"""The calls API where several processes share one port: what one is asked about calls, the others know the rest.
+"""The calls API where several processes share one port: who is asked about calls asks the others.
 
 They are asked through the parent process, half a second at most, but for orders: an order with an
 Idempotency-Key that came before is answered by the process that had it first, however long the carrier takes.

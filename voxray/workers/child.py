@@ -1,8 +1,8 @@
-"""A worker's side of the line to its parent: it asks for its orders, becomes a daemon, and does what it is told.
+"""A worker's side of the line: it asks for its orders, becomes a daemon, and does what it is told.
 
-Signals are the parent's. Under a terminal, or by a service manager that does not know better, all processes are
-sent them at once, so a worker ignores them: it is told over the line, and once. When the parent is gone it lets
-its calls finish, takes no new ones, and shuts the port, for a successor wants it.
+Signals are the parent's. A terminal, or a service manager that does not know better, sends them to all
+processes at once, so a worker ignores them: it is told over the line, and once. When the parent is gone it
+lets its calls finish, takes no new ones, and shuts the port, for a successor wants it.
 """
 
 from __future__ import annotations

@@ -98,9 +98,7 @@ class Desk:
         found = [hand for hand in self._hands() if hand.number == number]
         return await self._asked(found[0], what, said, ORDER_SECS) if found else None
 
-    async def _asked(
-        self, hand: Hand, what: str, said: Mapping[str, object], secs: float = ASK_SECS
-    ) -> Any:
+    async def _asked(self, hand: Hand, what: str, said: Mapping[str, object], secs: float = ASK_SECS) -> Any:
         try:
             return await hand.line.ask(what, said, secs)
         except StoreUnavailable:

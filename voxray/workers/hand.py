@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
@@ -115,17 +116,17 @@ class Hand(ProcessProtocol):
         """SIGABRT, at which Python tells where it is; SIGKILL if that does not help. False: it was told."""
         if self._killing is not None or self.state is State.GONE:
             return False
-        self.signal("ABRT")
+        self.signal(signal.SIGABRT)
         self._killing = self._clock.callLater(KILL_SECS, self.kill)
         return True
 
     def kill(self) -> None:
-        self.signal("KILL")
+        self.signal(signal.SIGKILL)
 
-    def signal(self, name: str) -> None:
+    def signal(self, number: int) -> None:
         if self._process is not None:
             with suppress(ProcessExitedAlready):
-                self._process.signalProcess(name)
+                self._process.signalProcess(number)  # type: ignore[arg-type]  # names are for a few alone
 
     # -- the process -------------------------------------------------------------
     def childDataReceived(self, childFD: int, data: bytes) -> None:

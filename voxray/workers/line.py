@@ -48,8 +48,8 @@ class Long(amp.Argument):
 class Ask(amp.Command):
     """The only command."""
 
-    arguments: ClassVar = [(b"what", amp.Unicode()), (b"said", Long())]
-    response: ClassVar = [(b"answer", Long())]
+    arguments: ClassVar = [(b"what", amp.Unicode()), (b"said", Long())]  # type: ignore[no-untyped-call]
+    response: ClassVar = [(b"answer", Long())]  # type: ignore[no-untyped-call]
     errors: ClassVar = {Stumbled: b"STUMBLED"}
 
 
@@ -74,7 +74,9 @@ class Line(amp.AMP):
             text = dumps(dict(said or {}))
         except (TypeError, ValueError):  # a stranger's id may be text that no UTF-8 can say
             raise StoreUnavailable("unspeakable") from None
-        asking: Deferred[Any] = self.callRemote(Ask, what=what, said=text)
+        asking: Deferred[Any] = self.callRemote(  # type: ignore[no-untyped-call]
+            Ask, what=what, said=text
+        )
         try:
             answer = await asking.addTimeout(secs, self._clock)
         except Late:
@@ -108,9 +110,9 @@ class Line(amp.AMP):
     def makeConnection(self, transport: Any) -> None:
         """Not AMP's own, nor its `connectionLost`: they log each connection."""
         self.up = True
-        amp.BinaryBoxProtocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self.up = False
-        amp.BinaryBoxProtocol.connectionLost(self, reason)  # type: ignore[no-untyped-call]
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
         self._lost()

@@ -1,8 +1,8 @@
-"""The metrics of several processes as one: counters and histograms are added, gauges as the table says. Pure.
+"""The metrics of several processes as one: counters and histograms added, gauges as the table says. Pure.
 
-A counter must never go back: Prometheus takes that for a restart and counts all of it again. So what a process
-that is gone (or does not answer) had counted by its last word is added too; its gauges are not, for they say
-how things are.
+A counter must never go back: Prometheus takes that for a restart and counts all of it again. So what a
+process that is gone (or does not answer) had counted by its last word is added too; its gauges are not, for
+they say how things are.
 """
 
 from __future__ import annotations

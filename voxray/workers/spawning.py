@@ -1,5 +1,4 @@
-"""How a worker process comes to be: the same interpreter, two descriptors, and an environment without what
-systemd meant for its parent.
+"""How a worker comes to be: the same interpreter, two descriptors, and an environment without the parent's.
 
 The configuration and the secret go over the line, for command lines and environments can be read by others.
 """
@@ -68,7 +67,7 @@ def adopt_line(reactor: Any, ours: socket.socket, line: Line) -> None:
     """The line speaks over that socket, of which the reactor takes a copy."""
     factory = Factory()
     factory.noisy = False
-    factory.buildProtocol = lambda addr: line  # type: ignore[method-assign, assignment]
+    factory.buildProtocol = lambda addr: line  # type: ignore[method-assign]
     reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
 
 

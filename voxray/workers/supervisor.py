@@ -1,4 +1,4 @@
-"""The parent of several workers, as Twisted's application framework sees it: it starts them, and runs no calls.
+"""The parent of several workers, as Twisted's application framework sees it. It runs no calls.
 
 Signals and the service manager are its own; what they ask for is passed on over the lines. It is ready when
 every worker listens, and over when the last of them is.
