@@ -118,7 +118,7 @@ class LineTests(LineCase):
         raise AssertionError("it was answered")
 
     async def test_failures(self) -> None:
-        """Who stumbles says so, and the line stays; what cannot be said, or is not answered, is told apart."""
+        """Who stumbles says so, and the line stays; what cannot be said, or takes long, is told apart."""
 
         async def fails() -> None:
             raise ZeroDivisionError

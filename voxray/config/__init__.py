@@ -1,8 +1,8 @@
 """The owner's configuration: a JSON file and the environment, made into `voxray.settings.Settings`.
 
 The table of keys is in `keys`; `read` reads the file (`source`: which one), `values` types what was given,
-`assemble` applies defaults and rules, `checks` refuses what cannot work. Imports neither twisted nor numpy: a mistake is
-reported at once.
+`assemble` applies defaults and rules, `checks` refuses what cannot work. Imports neither twisted nor numpy: a
+mistake is reported at once.
 """
 
 from __future__ import annotations
