@@ -61,6 +61,8 @@ class Supervisor(Service):
         """All have listened at once; from then on one that dies is started again."""
         self._stopping = False
         self._failed = False
+        self._over = False
+        """The reactor stops."""
         self._all_gone: Deferred[None] | None = None
         self._too_long: Any = None
 
@@ -96,7 +98,7 @@ class Supervisor(Service):
 
     def _end(self) -> None:
         """From now on nobody is started."""
-        self._stopping = True
+        self._stopping = self._over = True
         self.crew.stop()
         self._refresh.stop()
         if self._too_long is not None and self._too_long.active():
@@ -192,7 +194,8 @@ class Supervisor(Service):
             self.log.error(text, number=hand.number, how=why, calls=calls, secs=secs)
 
     def _if_all_gone(self) -> None:
-        if self._stopping and not len(self.crew) and self._all_gone is None and self._reactor.running:
+        if self._stopping and not len(self.crew) and not self._over:
+            self._over = True
             self.log.info("stopping: all workers have ended")
             self._reactor.stop()
 
