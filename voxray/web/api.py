@@ -73,9 +73,11 @@ class Api:
         if self._registry is None:
             request.setResponseCode(204)
             return b""
+        told = generate_latest(self._registry) if self._exposition is None else await self._exposition()
+        if told is None:  # one process's numbers alone would look like a restart
+            return failure(request, 503, "Service unavailable")
         request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
-        everybodys = None if self._exposition is None else await self._exposition()
-        return generate_latest(self._registry) if everybodys is None else everybodys
+        return told
 
 
 problems(Api.app)

@@ -106,7 +106,7 @@ class Child:
         daemon.startService()
 
     def _cannot_begin(self, failure: Failure) -> None:
-        if failure.check(ConfigError) is None:
+        if failure.check(ConfigError, StoreUnavailable) is None:
             failure.printTraceback(sys.stderr)
         telling = Deferred.fromCoroutine(self.failed(failure.getErrorMessage()))
         telling.addBoth(lambda _: end_with_failure(self._reactor))
@@ -176,10 +176,7 @@ class Child:
 
     # -- the end -----------------------------------------------------------------
     def _orphaned(self) -> None:
-        if self._daemon is None:
-            self._reactor.callWhenRunning(self._reactor.stop)
-            return
-        if not self._reactor.running:
+        if self._daemon is None or not self._reactor.running:  # what was asked fails, and ends it
             return
         self.log.critical("the parent process is gone: no new calls, and the end when those there are end")
         leaving = Deferred.fromCoroutine(self._daemon.abandoned())
