@@ -52,12 +52,12 @@ class Office:
         self._wall_clock, self._shared = wall_clock, shared
         self.colleagues = colleagues
         """The processes on the same port."""
-        self._own_secret = secret or secrets.token_bytes(KEY_BYTES)
+        self._given_secret = secret
         self._secret = ""
         self.client = client
         self.expectations, self.dials = Expectations(), Dials()
         self.handovers = Handovers("", reactor.seconds, lambda call_id: self.dials.get(call_id) is not None)
-        self.tokens = StreamTokens(self._own_secret, self.expectations.ttl_secs)
+        self.tokens = StreamTokens(self._random_secret(), self.expectations.ttl_secs)
         self.sockets = MediaFactory(reactor, MediaSettings(), MediaRecorder(metrics))
         self.replays: Replays = OrderedDict()
         self.peers = None if shared is None else self._with_peers(reactor, shared)
@@ -86,6 +86,9 @@ class Office:
         self.handovers.note = peers.note_transfer
         return peers
 
+    def _random_secret(self) -> bytes:
+        return self._given_secret or secrets.token_bytes(KEY_BYTES)
+
     def watch(self, registry: Registry) -> None:
         """Of the calls there are, everybody here is told."""
         registry.watch(self.dialer)
@@ -97,7 +100,7 @@ class Office:
         """Holds for calls from now on. `dialer` is told by who has built the carriers."""
         calls = settings.calls
         if calls.stream_secret != self._secret:
-            key = calls.stream_secret.encode() or self._own_secret
+            key = calls.stream_secret.encode() or self._random_secret()
             self.tokens.sign_with(key, self._wall_clock())
             self._secret = calls.stream_secret
         self.tokens.ttl_secs = self.expectations.ttl_secs = calls.stream_token_secs

@@ -126,7 +126,7 @@ class Hand(ProcessProtocol):
     def signal(self, number: int) -> None:
         if self._process is not None:
             with suppress(ProcessExitedAlready):
-                self._process.signalProcess(number)  # type: ignore[arg-type]  # names are for a few alone
+                self._process.signalProcess(number)  # names are for a few alone
 
     # -- the process -------------------------------------------------------------
     def childDataReceived(self, childFD: int, data: bytes) -> None:
