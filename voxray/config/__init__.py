@@ -16,7 +16,7 @@ from types import MappingProxyType
 from voxray.config.assemble import assemble
 from voxray.config.checks import check
 from voxray.config.credentials import DIRECTORY_ENV
-from voxray.config.read import choose_path, parse_document, read_bytes
+from voxray.config.read import choose_path, parse_document, read_document
 from voxray.config.values import Reader
 from voxray.errors import ConfigError
 from voxray.settings import Settings
@@ -59,8 +59,10 @@ def load(
     mistakes: list[str] = []
     cwd = cwd or os.getcwd()
     chosen = choose_path(path, environ, cwd)
-    content = read_bytes(chosen) if text is None else text
-    document = parse_document(content, chosen, mistakes.append)
+    if text is None:
+        document = read_document(chosen, mistakes.append)
+    else:
+        document = parse_document(text, chosen, mistakes.append)
     reader = Reader(
         chosen,
         os.path.dirname(chosen),

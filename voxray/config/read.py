@@ -21,6 +21,11 @@ def choose_path(option: str | None, environ: Mapping[str, str], cwd: str = "") -
     return os.path.abspath(os.path.join(cwd, path))
 
 
+def read_document(path: str, warn: Callable[[str], None]) -> dict[str, object]:
+    """The top-level object of the file. Raises ConfigError."""
+    return parse_document(read_bytes(path), path, warn)
+
+
 def read_bytes(path: str) -> bytes:
     """Raises ConfigError."""
     try:
