@@ -144,6 +144,9 @@ class StoppableReactor(Reactor):
     def stop(self) -> None:
         self.stopped += 1
 
+    def callWhenRunning(self, function: Any, *args: Any) -> None:
+        function(*args)
+
 
 class ParentTestCase(SynchronousTestCase):
     count = 2
@@ -176,7 +179,8 @@ class ParentTestCase(SynchronousTestCase):
             InlineWorker(self.reactor, "files", 1),
         )
         self.parent = Supervisor(parts, self.reactor)
-        self.parent._signals.running = lambda: None  # type: ignore[method-assign]
+        for name in ("running", "reactor_runs"):
+            self.patch(self.parent._signals, name, lambda: None)
         self.parent.startService()
 
     def spawn(self, protocol: Any, line: Line) -> Any:
@@ -248,6 +252,15 @@ class StartTests(ParentTestCase):
         self.successResultOf(stopping)
         self.assertNotIn("ready", self.manager.said)
         self.assertEqual(len(self.processes), 2)
+
+    def test_no_process_to_be_had(self) -> None:
+        """The daemon that cannot start its workers cannot start."""
+        self.assertEqual(self.reactor.stopped, 0)
+        self.processes[0].signals.clear()
+        hand = next(iter(self.parent.crew))
+        hand.ended("Resource temporarily unavailable")
+        [event] = [event for event in self.logged if event["log_level"] is LogLevel.critical]
+        self.assertIn("worker 1 ended as it started: Resource temporarily", event["reason"])
 
     def test_stopped_while_starting(self) -> None:
         """SIGTERM before anybody serves: nobody is waited for."""

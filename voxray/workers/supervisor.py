@@ -73,7 +73,7 @@ class Supervisor(Service):
         self._reactor.callWhenRunning(self._signals.reactor_runs)
         for warning in self._parts.warnings:
             self.log.warn("configuration: {text}", text=warning)
-        self.crew.start()
+        self._reactor.callWhenRunning(self.crew.start)  # to fail is to stop the reactor
 
     def stopService(self) -> Deferred[None]:
         """The reactor stops. Workers that are left are told to end now, and killed if they do not."""
