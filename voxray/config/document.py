@@ -37,6 +37,8 @@ One JSON object in a file: `--config FILE`, else `VOXRAY_CONFIG`, else `/etc/vox
 - *State*: a key that works is said to; another is read and checked, and setting it gives a warning with the
   reason given here. *Proof* is the test that shows the key's effect; that each
   variable does what its key does is `tests.test_settings_effect_environment`.
+- The keys under *Plugins and tools*, *Recordings and transcripts* and *Rooms and browsers* belong to parts of
+  Voxray that come later. They are read and checked already, so that a configuration of the Go project loads.
 """
 
 
