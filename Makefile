@@ -7,12 +7,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo run test coverage lint format docs changelog wheel deb deb-test clean
+.PHONY: help venv dev demo run test coverage fuzz lint format docs changelog wheel deb deb-test clean
 
 JOBS ?= 2
 SEED ?= 0
 TESTS ?= tests
 RUN ?=
+SECS ?= 60
+PARSERS ?=
 export PYTHON SYSTEM_LIBS
 
 BIN := .venv/bin
@@ -43,6 +45,11 @@ coverage: dev ## the test suite once more, with line and branch coverage
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
+fuzz: dev ## noise at everything that reads strangers' bytes, SECS=60 each (PARSERS="twilio ..."; needs the network)
+	@place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target "$$place" 'atheris==3.0.0'; \
+	PYTHONPATH="$$PWD:$$place" $(BIN)/python -m bench.fuzz --secs $(SECS) $(PARSERS)
+
 lint: dev ## format, style, types, import contracts, sizes, the reactor's rules
 	@failed=; \
 	check() { echo "-- $$*"; "$(BIN)/$$@" || failed="$$failed $$*;"; }; \
@@ -55,17 +62,20 @@ lint: dev ## format, style, types, import contracts, sizes, the reactor's rules
 	check python scripts/check_sizes.py voxray; \
 	check python scripts/diagrams.py --check; \
 	check python scripts/command.py --check; \
+	check python scripts/dashboard.py --check; \
+	check python scripts/dangers.py --check; \
 	if [ -n "$$failed" ]; then echo; echo "lint failed:$$failed"; exit 1; fi; echo "lint: all is well"
 
 format: dev ## let ruff rewrite the sources
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-docs: dev ## regenerate docs/configuration.md, the state diagrams, completion and manual
+docs: dev ## regenerate docs/configuration.md, the state diagrams, completion, manual and dashboard
 	@$(BIN)/python -m voxray.config.document >docs/.configuration.md
 	@mv docs/.configuration.md docs/configuration.md
 	@$(BIN)/python scripts/diagrams.py
 	@$(BIN)/python scripts/command.py
+	@$(BIN)/python scripts/dashboard.py
 
 changelog: dev ## show the changelog that newsfragments/ make
 	@$(BIN)/towncrier build --draft --version unreleased

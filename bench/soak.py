@@ -1,11 +1,13 @@
 """Leaks: what a finished call leaves behind, and what a live one holds.
 
-    python -m bench.soak [--warm-up 500] [--calls 2000] [--at-once 40] [--live 50]
+    python -m bench.soak [--warm-up 500] [--calls 2000] [--at-once 40] [--live 50] [--vendors]
 
 Starts the daemon with scripted providers and places short calls on loopback: `start`, some audio, a key that
-the agent answers, and an end (three in four `stop`; the others reset the line or break a rule).
-Bounds: 0.2 KiB kept per finished call, 1 MiB per live call over the empty daemon. Descriptors and threads
-must be what they were. The slope is a line fitted through the resident size after each hundred calls.
+the agent answers, and an end (three in four `stop`; the others reset the line or break a rule). With
+--vendors words and voice come from a stand-in of OpenAI's API in this process, whose sockets count as well.
+Bounds: 0.2 KiB kept per finished call, 1 MiB per live call over the empty daemon. Descriptors, threads,
+the reactor's timers and the vendors' sockets must be what they were. The slope is a line fitted through the
+resident size after each hundred calls, and means something after a warm-up of some two thousand.
 
 Without voxray/collector.py finished calls pile up until Python collects them of its own accord: 0.1 to 1 KiB
 a call by the resident size, in steps, though nothing is lost. With it the size is flat.
@@ -18,11 +20,13 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from contextlib import suppress
@@ -56,16 +60,91 @@ KEYS = text({"event": "dtmf", "dtmf": {"digit": "1"}}) + text({"event": "dtmf", 
 STOP = text({"event": "stop"})
 
 
+TIMERS = """
+import os, signal
+def told(*_):
+    from twisted.internet import reactor
+    path = os.environ["SOAK_TIMERS"]
+    with open(path + ".new", "w") as file:
+        file.write(str(len(reactor.getDelayedCalls())))
+    os.rename(path + ".new", path)
+signal.signal(signal.SIGUSR2, told)
+"""
+"""sitecustomize.py of the daemon: on SIGUSR2 it says how many timers there are."""
+
+
+class Vendors(threading.Thread):
+    """A stand-in for OpenAI's three endpoints: answers at once, keeps connections, counts them."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.sockets = self.asked = self.port = 0
+        self._listening = threading.Event()
+        self.start()
+        self._listening.wait(10)
+
+    def run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._client, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._listening.set()
+        await server.serve_forever()
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.sockets += 1
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                fields = head.lower().split(b"content-length:")
+                await reader.readexactly(int(fields[1].split(b"\r\n")[0]) if len(fields) > 1 else 0)
+                self.asked += 1
+                writer.write(self._answer(head.split(b" ")[1]))
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.sockets -= 1
+            writer.close()
+
+    def _answer(self, path: bytes) -> bytes:
+        kind, body = b"application/json", b'{"text": "Good morning."}'
+        if path.endswith(b"/completions"):
+            kind, body = (
+                b"text/event-stream",
+                b'data: {"choices":[{"delta":{"content":"Yes. "}}]}\n\ndata: [DONE]\n\n',
+            )
+        elif path.endswith(b"/speech"):
+            kind, body = b"audio/pcm", bytes(9_600)
+        return b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+            kind,
+            len(body),
+            body,
+        )
+
+
 class Daemon:
     """The process, and what the system says of it."""
 
-    def __init__(self, directory: Path, settings: dict[str, object]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: dict[str, object],
+        vendors: Vendors | None = None,
+        hook: str = TIMERS,
+    ) -> None:
+        """`hook` is run in the daemon before anything else."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         config = directory / "voxray.json"
         config.write_text(json.dumps({**settings, "port": self.port}), encoding="utf-8")
+        self.vendors, self.told_path = vendors, directory / "timers"
+        (directory / "sitecustomize.py").write_text(hook, encoding="utf-8")
         environ = {k: v for k, v in os.environ.items() if not k.startswith("VOXRAY_")}
+        places = filter(None, (str(directory), environ.get("PYTHONPATH", "")))
+        environ |= {"PYTHONPATH": os.pathsep.join(places), "SOAK_TIMERS": str(self.told_path)}
+        if vendors is not None:
+            environ |= {"OPENAI_API_KEY": "sk", "OPENAI_BASE_URL": f"http://127.0.0.1:{vendors.port}/v1"}
         twistd = str(Path(sys.executable).parent / "twistd")
         self.log = directory / "log"
         with self.log.open("wb") as log:
@@ -95,10 +174,26 @@ class Daemon:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(status.split("VmRSS:")[1].split()[0])
 
-    def held(self) -> tuple[int, int]:
-        """Descriptors and threads."""
+    def told(self) -> str:
+        """What the hook says to SIGUSR2."""
+        self.told_path.unlink(missing_ok=True)
+        self.process.send_signal(signal.SIGUSR2)
+        for _ in range(100):
+            if self.told_path.exists():
+                return self.told_path.read_text(encoding="ascii")
+            time.sleep(0.05)
+        raise SystemExit("the daemon says nothing")
+
+    def held(self) -> dict[str, int]:
+        """What must be the same before and after. The vendors' sockets are descriptors, too: apart."""
         proc = f"/proc/{self.process.pid}"
-        return len(os.listdir(f"{proc}/fd")), len(os.listdir(f"{proc}/task"))
+        sockets = self.vendors.sockets if self.vendors is not None else 0
+        return {
+            "descriptors": len(os.listdir(f"{proc}/fd")) - sockets,
+            "threads": len(os.listdir(f"{proc}/task")),
+            "timers": int(self.told()),
+            "vendors' sockets": sockets,
+        }
 
 
 async def call(port: int, number: int, audio: float, stay: asyncio.Event | None = None) -> None:
@@ -151,24 +246,38 @@ def settle(daemon: Daemon) -> None:
     time.sleep(1.5)
 
 
+def rest_vendors(daemon: Daemon) -> None:
+    """Waits until the HTTP client has closed what it keeps for later."""
+    for _ in range(200):
+        if daemon.vendors is None or not daemon.vendors.sockets:
+            return
+        time.sleep(0.5)
+
+
+def grows(name: str) -> int:
+    """Twisted's pool of ten threads fills up as it is used, by look-ups of hosts, and stays."""
+    return 10 if name == "threads" else 0
+
+
 def soak(daemon: Daemon, options: argparse.Namespace) -> list[tuple[str, float, float]]:
     """Measurements with their bounds."""
     print(f"warming up with {options.warm_up} calls", flush=True)
     asyncio.run(many(daemon, 0, options.warm_up, options.at_once, options.audio))
     settle(daemon)
+    rest_vendors(daemon)
     held, sizes, began = daemon.held(), [float(daemon.rss_kib())], time.monotonic()
     for done in range(0, options.calls, 100):
         asyncio.run(many(daemon, done, 100, options.at_once, options.audio))
         sizes.append(float(daemon.rss_kib()))
         print(f"{done + 100} calls, {sizes[-1]:.0f} KiB, {time.monotonic() - began:.0f} s", flush=True)
     settle(daemon)
-    after, fds = daemon.rss_kib(), daemon.held()
+    rest_vendors(daemon)
+    after, left = daemon.rss_kib(), daemon.held()
     slope = float(np.polyfit(np.arange(len(sizes)) * 100, sizes, 1)[0])
     return [
         ("KiB kept per finished call (fitted)", slope, KEPT_KIB),
         ("KiB kept per finished call (ends)", (after - sizes[0]) / options.calls, KEPT_KIB),
-        ("descriptors more", fds[0] - held[0], 0),
-        ("threads more", fds[1] - held[1], 0),
+        *((f"{name} more, of {count}", left[name] - count, grows(name)) for name, count in held.items()),
     ]
 
 
@@ -194,11 +303,12 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=40)
     parser.add_argument("--live", type=int, default=50)
     parser.add_argument("--audio", type=float, default=2.0, help="seconds a call")
+    parser.add_argument("--vendors", action="store_true", help="words and voice by HTTP")
     parser.add_argument("--vad", default="silero", choices=("silero", "energy"))
     options = parser.parse_args()
     settings: dict[str, object] = {
         "host": "127.0.0.1",
-        "provider": "scripted",
+        "provider": "openai" if options.vendors else "scripted",
         "runner_transport": "twilio",
         "telephony_auth": "off",
         "greeting": "Hello, this is the front desk.",
@@ -207,12 +317,15 @@ def main() -> int:
         "max_calls": 1000,
     }
     with tempfile.TemporaryDirectory() as directory:
-        daemon = Daemon(Path(directory), settings)
+        vendors = Vendors() if options.vendors else None
+        daemon = Daemon(Path(directory), settings, vendors)
         try:
             daemon.ready()
             measured = live(daemon, options.live)  # first: a used heap would have room for them
             settle(daemon)
             measured += soak(daemon, options)
+            if vendors is not None:
+                print(f"{vendors.asked} requests to the vendors")
             tracebacks = daemon.log.read_text(errors="replace").count("Traceback")
             measured.append(("tracebacks in the log", tracebacks, 0))
         finally:

@@ -122,18 +122,22 @@ class OfficeTestCase(TestCase):
         rest: Any = await listen(reactor, self.board, 0)
         self.addCleanup(rest.stopListening)
         self.port = free_port()
-        settings = environment(self.port) | account(carrier, rest.getHost().port)
-        settings |= {
+        self.environ = environment(self.port) | account(carrier, rest.getHost().port)
+        self.environ |= {
             "OPENAI_API_KEY": "sk-stand-in",
             "OPENAI_BASE_URL": f"http://127.0.0.1:{vendor.getHost().port}/v1",
             "VOXRAY_SERVER_API_KEY": API_KEY,
             "PYTHONPATH": str(ROOT),
             "VOXRAY_DRAIN_TIMEOUT_SECS": str(drain_secs),
         }
-        self.daemon = Daemon(reactor, self.events.append)
-        self.daemon.start(self.config(carrier, document), settings, ROOT)
-        self.addCleanup(lambda: defer.Deferred.fromCoroutine(self.daemon.stop()))
         self.url = f"http://127.0.0.1:{self.port}/"
+        await self.start(self.config(carrier, document))
+
+    async def start(self, config: Path) -> None:
+        """The daemon, until it is ready."""
+        self.daemon = Daemon(reactor, self.events.append)
+        self.daemon.start(config, self.environ, ROOT)
+        self.addCleanup(lambda: defer.Deferred.fromCoroutine(self.daemon.stop()))
         await self.daemon.ready(f"{self.url}ready", lambda waited: None)
 
     def config(self, carrier: str, more: Mapping[str, object]) -> Path:

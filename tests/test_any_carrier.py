@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import House, Line
 from tests.signers import HOST, SIGNERS, Signer, stream_of
 from tests.test_attack_trust import Trusted
@@ -78,6 +79,7 @@ class OpenTests(SynchronousTestCase):
         self.assertEqual(answer.json["data"], {"status": "Bot started with auto"})
 
 
+@shows("T1")
 class WeakestDoorTests(SynchronousTestCase):
     """One carrier has its secret: those without are not in service."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import SCRIPTED, STOP, LiveDaemon, Peer, Sentinel, media, read_all, start
+from tests.dangers import shows
 from tests.wsframes import BINARY, PING, TEXT, frame, handshake
 
 
@@ -112,6 +113,7 @@ ODD_MESSAGES: tuple[object, ...] = (
 class MessageTests(AttackTestCase):
     """What a peer may say."""
 
+    @shows("T14", "F30", "F34", "F35", "F36")
     def test_bad_messages(self) -> None:
         """Each bad message alone is counted and the call goes on; twenty in a row end it with 1008."""
         with self.beside_a_call():
@@ -126,6 +128,7 @@ class MessageTests(AttackTestCase):
         self.assertLess(len(self.new_log()), 100_000)  # once a reason and socket, and never the message
         self.assertNotIn("xxxxxxxx", self.new_log())
 
+    @shows("T17", "F31")
     def test_before_start(self) -> None:
         """Twenty-one messages, a second without `start`, ids that are none, codecs that are not ours."""
         with self.beside_a_call():
@@ -145,12 +148,14 @@ class MessageTests(AttackTestCase):
             many = {f"p{i}\x00\u2028": "v" * 400 for i in range(100)}
             self.ends_with(1000, start(2, customParameters=many), STOP)
 
+    @shows("F32")
     def test_double_start(self) -> None:
         """The same stream again is ignored, another one on the same socket is 1008."""
         with self.beside_a_call():
             self.ends_with(1000, start(3), start(3), STOP)
             self.ends_with(1008, start(3), start(4), STOP)
 
+    @shows("T13", "T15", "F33", "F36", "F43")
     def test_frames(self) -> None:
         """Too big, binary, unmasked, reserved bits, a byte at a time, split UTF-8, a length that lies."""
         with self.beside_a_call():
@@ -184,6 +189,7 @@ class MessageTests(AttackTestCase):
             self.assertEqual(peer.close_code(), 1000)
             peer.close()
 
+    @shows("T19", "F43")
     def test_floods(self) -> None:
         """Five thousand messages or pings in a second are 1008; two calls beside each other are not."""
         with self.beside_a_call():
@@ -203,6 +209,7 @@ class MessageTests(AttackTestCase):
 class SocketTests(AttackTestCase):
     """What a peer may do."""
 
+    @shows("F42")
     def test_ends(self) -> None:
         """RST, half-close, a close frame without `stop`, silence after `stop`, nothing at all."""
         with self.beside_a_call():
@@ -229,6 +236,7 @@ class SocketTests(AttackTestCase):
             self.assertEqual(read_all(peer.sock), b"")
             peer.close()
 
+    @shows("T5", "F39")
     def test_equal_ids(self) -> None:
         """The ids of the live call: closed. Its stream's id with another call's: a call of its own."""
         with self.beside_a_call():
@@ -245,6 +253,7 @@ class SocketTests(AttackTestCase):
                 self.assertEqual(twin.close_code(), code)
                 twin.close()
 
+    @shows("F41")
     def test_slow_reader(self) -> None:
         """A peer that stops reading costs its own audio and is dropped after ten seconds or so."""
         with self.beside_a_call():
@@ -258,6 +267,7 @@ class SocketTests(AttackTestCase):
             time.sleep(1)
             peer.close()
 
+    @shows("T17", "T18")
     def test_crowd(self) -> None:
         """Three hundred sockets that say nothing: upgraded ones go after a second, and none stays."""
         with self.beside_a_call():
@@ -288,6 +298,7 @@ HOSTILE_HOSTS = (
 class HttpTests(AttackTestCase):
     """What the port that carries the calls may be sent besides."""
 
+    @shows("T7", "T13", "T22", "T30")
     def test_requests(self) -> None:
         """Hostile hosts, bodies over the limit, wrong methods and paths, no HTTP at all: refused."""
         raw = self.daemon.raw
@@ -319,6 +330,7 @@ class HttpTests(AttackTestCase):
             self.assertNotIn(b" 200 ", raw(b"GET /health HTTP/1.1\r\nHost: a\r\n" + many + b"\r\n", 1.0))
             self.assertNotIn(b" 200 ", raw(b"GET /health HTTP/1.1\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", 1.0))
 
+    @shows("T30")
     def test_pipelining(self) -> None:
         """Requests in one write are answered in order; a refused one is the last."""
         get = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"

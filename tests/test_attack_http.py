@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import FakeControl
 from tests.house import House, Line
 from tests.signers import HOST, SIGNERS, TWILIO_TOKEN
@@ -27,6 +28,7 @@ WEIRD = b"\xff\xfe\x80"
 class BytesTests(SynchronousTestCase):
     """Headers and paths that are no text."""
 
+    @shows("T30")
     def test_headers(self) -> None:
         """Any header of any route may have any byte: an answer, never a failure of ours."""
         house = Trusted(self, TWILIO, server_api_key="k")
@@ -56,6 +58,7 @@ class BytesTests(SynchronousTestCase):
             line.lose()
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    @shows("T22")
     def test_paths(self) -> None:
         """A path that does not unquote to text is 400; one spelt with escapes is no way to the socket."""
         house = Trusted(self, TWILIO)
@@ -77,6 +80,7 @@ class BytesTests(SynchronousTestCase):
 class CostTests(SynchronousTestCase):
     """A stranger's request is not worth much work."""
 
+    @shows("T13")
     def test_long_webhooks(self) -> None:
         """More than a carrier ever sends is refused before it is parsed."""
         house = Trusted(self, TWILIO)
@@ -110,6 +114,7 @@ class SegmentTests(SynchronousTestCase):
             self.assertEqual(len(house.daemon._parts.registry), 1)
             line.lose()
 
+    @shows("T30")
     def test_a_request_before_the_upgrade(self) -> None:
         """Pipelined: the one is answered, the other upgraded."""
         house = House(self)
@@ -123,6 +128,7 @@ class SegmentTests(SynchronousTestCase):
 
 
 class DowngradeTests(SynchronousTestCase):
+    @shows("T2")
     def test_plivo_v2_after_v3(self) -> None:
         """V2 covers no parameter. It will do for accounts that send no V3, and not once V3 was seen."""
         check, url = PlivoAuthenticity(["token"]), f"https://{HOST}/"
@@ -142,6 +148,7 @@ class DowngradeTests(SynchronousTestCase):
 
 
 class RoomTests(SynchronousTestCase):
+    @shows("F58")
     def test_calls_that_are_coming(self) -> None:
         """Webhooks answered a moment ago take their places; the rest is told busy."""
         house = Trusted(self, TWILIO, max_calls=2)

@@ -11,6 +11,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import House, Line
 from tests.signers import HOST, SIGNERS
 from tests.test_wire_malformed import KINDS, dumped
@@ -21,6 +22,7 @@ MESSAGES = 10_000
 A_SOCKET = 200  # messages; then a fresh one, so that every kind meets sockets of every age
 
 
+@shows("F30", "F31", "F32", "F33", "F34", "F35", "F36", "F37", "F39")
 class StormTests(SynchronousTestCase):
     """One carrier at a time."""
 

@@ -10,7 +10,18 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import SCRIPTED, STOP, LiveDaemon, Peer, Sentinel, start
+from tests.dangers import shows
 from tests.wsframes import frame
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+LAST = HEALTH.replace(b"a\r\n\r\n", b"a\r\nConnection: close\r\n\r\n")
+
+
+def read_some(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 1 << 20)
+    except BlockingIOError:
+        return b""
 
 
 class ProcessTests(SynchronousTestCase):
@@ -31,6 +42,7 @@ class ProcessTests(SynchronousTestCase):
             self.addCleanup(peer.close)
         return peers
 
+    @shows("F51")
     def test_sigterm(self) -> None:
         """Every socket is told 1001, also one without a call, at once if calls are not waited for."""
         daemon = self.daemon(start_timeout_secs=10.0, goodbye="Bye.")
@@ -46,6 +58,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(daemon.process.wait(5), 0)
         self.assertNotIn("Traceback", daemon.log())
 
+    @shows("F51")
     def test_sigterm_again_and_again(self) -> None:
         """Signals by the dozen, before, in the middle of and after everything: one orderly end, status 0."""
         daemon = self.daemon(drain_timeout_secs=300)
@@ -61,6 +74,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(daemon.process.wait(5), 0)
         self.assertNotIn("Traceback", daemon.log())
 
+    @shows("F52")
     def test_sighup(self) -> None:
         """A SIGHUP in the middle of a call is heard by nobody."""
         daemon = self.daemon()
@@ -73,6 +87,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((sentinel.error, sentinel.code), ("", 1000))
         self.assertIn("SIGHUP", daemon.log())
 
+    @shows("F53", "F61")
     def test_kill_and_restart(self) -> None:
         """After SIGKILL with calls up the port serves again at once; a second daemon on it is refused."""
         daemon = self.daemon()
@@ -90,25 +105,38 @@ class ProcessTests(SynchronousTestCase):
         peer.send(STOP)
         self.assertEqual(peer.close_code(), 1000)
 
+    @shows("F60")
     def test_log_that_nobody_reads(self) -> None:
-        """Standard output is a full pipe: calls lose no audio, and later the loss is in the log."""
+        """F60: standard output is a full pipe: calls hear what they did before, the loss is counted."""
         reader, writer = os.pipe()
         self.addCleanup(os.close, reader)
         daemon = self.daemon()
         daemon.launch(stdout=writer)
         os.close(writer)
         daemon.wait_ready()
-        sentinel = Sentinel(daemon, 1)
-        sentinel.start()
-        for _ in range(1_000):
-            self.assertIn(daemon.get("/health")[0], (200,))
-        sentinel.join(30)
-        self.assertEqual((sentinel.error, sentinel.code), ("", 1000))
+        heard = []
+        for noise in (0, 450):
+            sentinel = Sentinel(daemon, 1)
+            sentinel.start()
+            for _ in range(noise):  # not too many in one read: that alone would hold up the call
+                answers = daemon.raw(HEALTH * 9 + LAST, 5.0)
+                self.assertEqual(answers.count(b"HTTP/1.1 200"), 10)
+            sentinel.join(30)
+            self.assertEqual((sentinel.error, sentinel.code), ("", 1000))
+            heard.append(sentinel.checksum)
+        self.assertEqual(heard[0], heard[1])
         self.assertEqual(daemon.metric("voxray_playout_underruns_total"), 0)
+        lost = daemon.metric("voxray_log_lines_lost_total")
+        self.assertGreater(lost, 1_000)
         os.set_blocking(reader, False)
-        self.assertGreater(len(os.read(reader, 1 << 20)), 60_000)
-        self.assertEqual(daemon.get("/health")[0], 200)
+        log = b""
+        while f"{lost:.0f} log lines were lost".encode() not in log:
+            self.assertEqual(daemon.get("/health")[0], 200)  # what waits goes out with the next line
+            log += read_some(reader)
+            lost = daemon.metric("voxray_log_lines_lost_total")
+        self.assertGreater(len(log), 60_000)
 
+    @shows("F60")
     def test_log_reader_is_gone(self) -> None:
         """Standard output closed at the other end: calls go on."""
         reader, writer = os.pipe()

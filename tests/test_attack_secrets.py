@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from tests.attackers import QUIET, SCRIPTED, STOP, LiveDaemon, Peer, media, start
+from tests.dangers import shows
 from tests.test_attack_vendors import GOOD, FaultyVendor, event, faults
 from tests.test_call_call import TONE
 from tests.vendor import END, answer, chunk, head
@@ -27,6 +28,7 @@ SECRETS = {
 }
 
 
+@shows("T10", "T11")
 class SecretTests(TestCase):
     timeout = 60
 

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 from twisted.web.resource import Resource
 
 from tests.certificates import write_pair
+from tests.dangers import shows
 from tests.test_web_http import Recorder
 from voxray.entrance import entrance
 from voxray.metrics import Metrics
@@ -55,6 +56,7 @@ def ended(sock: socket.socket) -> bool:
     return True
 
 
+@shows("T16")
 class HandshakeTests(TestCase):
     """The deadline of headers begins with the connection, not with the first byte that TLS lets through."""
 
@@ -113,6 +115,7 @@ class HandshakeTests(TestCase):
         self.listen("127.0.0.1")
         await self.judge(client_hello())
 
+    @shows("T28")
     async def test_six(self) -> None:
         """The same over IPv6."""
         self.listen("::1")

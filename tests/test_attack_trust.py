@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import House, Line
 from tests.signers import HOST, SIGNERS, TOKEN, Headers, Signer, stream_of
 from tests.test_call_call import QUIET, TONE
@@ -229,6 +230,7 @@ def attacks(signer: Signer) -> Iterator[Attack]:
         yield stale_webhook
 
 
+@shows("T1", "T2", "T4", "T5")
 class AttackTests(SynchronousTestCase):
     """A thousand streams that are nobody's call."""
 
@@ -263,6 +265,7 @@ class AttackTests(SynchronousTestCase):
         self.assertTrue(call.info.verified)
         self.assertNotIn("voxray_token", call.info.parameters)
 
+    @shows("T3")
     def test_twilio(self) -> None:
         """HMAC on webhook and upgrade, a token in between."""
         self.attack("twilio")
@@ -292,6 +295,7 @@ class AttackTests(SynchronousTestCase):
 class GetTests(SynchronousTestCase):
     """Webhooks by GET."""
 
+    @shows("T2")
     def test_unsigned_get_of_telnyx(self) -> None:
         """Refused where signatures are enforced; the hint to set POST is in the log, not in the answer."""
         house = Trusted(self, SIGNERS["telnyx"])
@@ -314,6 +318,7 @@ class GetTests(SynchronousTestCase):
 class MalformedTests(SynchronousTestCase):
     """Signed nonsense."""
 
+    @shows("T2")
     def test_headers(self) -> None:
         """No header value raises or is taken for a signature."""
         for name, signer in SIGNERS.items():
@@ -324,6 +329,7 @@ class MalformedTests(SynchronousTestCase):
                 self.assertEqual((answer.status, answer.body), (403, b""), (name, value))
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    @shows("T6", "F30")
     def test_starts(self) -> None:
         """A genuine socket whose start is of no call id is closed, and no call."""
         for signer in SIGNERS.values():
@@ -337,6 +343,7 @@ class MalformedTests(SynchronousTestCase):
                 self.assertEqual(line.code, 1008)
             self.assertEqual(house.asked, 0)
 
+    @shows("T1")
     def test_frames_after_the_refusal(self) -> None:
         """What comes after the close is not read."""
         house = Trusted(self, SIGNERS["plivo"])

@@ -13,6 +13,7 @@ from twisted.internet import defer, reactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from tests.dangers import shows
 from tests.fakes import RecordingSink
 from tests.test_call_call import QUIET, TONE, Loudness, make_settings
 from tests.vendor import CLOSE, END, HANG, RESET, Connection, Request, Step, Vendor, answer, chunk, head
@@ -210,18 +211,22 @@ class FaultTests(TestCase):
         for i, (name, fault) in enumerate(faults(stage).items()):
             await self.through(stage, name, fault, prepared=i % 2 == 0)
 
+    @shows("F1", "F2", "F3", "F5", "F7")
     def test_stt(self) -> defer.Deferred[None]:
         """A transcriber's faults: an apology or a beep in time, and the next turn is answered."""
         return defer.Deferred.fromCoroutine(self.every_fault("stt"))
 
+    @shows("F1", "F2", "F3", "F5", "F6", "F7")
     def test_llm(self) -> defer.Deferred[None]:
         """A model's."""
         return defer.Deferred.fromCoroutine(self.every_fault("llm"))
 
+    @shows("F1", "F2", "F3", "F5", "F7", "F11")
     def test_tts(self) -> defer.Deferred[None]:
         """A voice's, the apology's included when it was not made before."""
         return defer.Deferred.fromCoroutine(self.every_fault("tts"))
 
+    @shows("F17")
     def test_hang_up_in_the_middle(self) -> defer.Deferred[None]:
         """The caller hangs up while a vendor hangs: its socket goes at once."""
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.audio import g711
 from voxray.audio.codec import RATES_HZ, OddByteCarry, codec_for
 from voxray.frames import ULAW_8K, Encoding, MediaFormat
@@ -41,6 +42,7 @@ class Codecs(SynchronousTestCase):
         self.assertEqual(codec.to_float(b"\x00\x80").tolist(), [-1.0])
         self.assertEqual((codec.bytes_per_ms, codec.silent(1)), (32, bytes(32)))
 
+    @shows("F35")
     def test_half_a_sample(self) -> None:
         """An odd number of L16 bytes is an error, not a shifted stream."""
         codec = codec_for(L16_16K)
@@ -87,6 +89,7 @@ class Codecs(SynchronousTestCase):
 
 
 class Carry(SynchronousTestCase):
+    @shows("F35")
     @given(st.lists(st.binary(max_size=7)), st.integers(1, 4))
     def test_nothing_lost(self, pieces: list[bytes], width: int) -> None:
         """Whole samples come out at once, in order; only part of one sample is ever held."""

@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import voxray
+from tests.dangers import shows
 from tests.fakes import FakeControl, FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
 from voxray.audio.codec import codec_for
 from voxray.audio.g711 import linear_to_ulaw, ulaw_to_linear
@@ -365,6 +366,7 @@ class CallTests(SynchronousTestCase):
         line.clock.pump([0] * 5)
         self.assertEqual(line.llm.asked[0][-1].text, " ".join(f"part {i}" for i in range(len(pieces))))
 
+    @shows("F56")
     def test_audio_is_not_kept_for_ever(self) -> None:
         """Five minutes of silence leave seconds of audio in memory."""
         line = self.line()
@@ -382,6 +384,7 @@ class CallTests(SynchronousTestCase):
 
 
 class RegistryTests(SynchronousTestCase):
+    @shows("F58")
     def test_admission_is_exact(self) -> None:
         """Two lines, two calls; the third is refused and counted, and fits once one has ended."""
         line = Line(max_calls=2)
@@ -407,6 +410,7 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual(other.info.from_number, "+15550001")
         line.registry.abort_all(1001, "test over")
 
+    @shows("T5", "F38")
     def test_one_stream_a_call(self) -> None:
         """A call is live until it ends; a stream that owns it takes the place of the one before."""
         line = Line()
@@ -435,6 +439,7 @@ class RegistryTests(SynchronousTestCase):
 
 
 class MetronomeTests(SynchronousTestCase):
+    @shows("F42")
     def test_one_faulty_member_does_not_stop_the_others(self) -> None:
         """It is logged and dropped."""
         clock = Clock()

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
 from voxray.call.conversation import Conversation
 from voxray.call.dialogue import RESUME_AFTER_SECS, Dialogue, TurnReport
@@ -371,6 +372,7 @@ class SilenceTests(DialogueTestCase):
         self.assertEqual(rig.tts.said, ["Fine."])
 
 
+@shows("F5")
 class FaultTests(DialogueTestCase):
     def test_the_model_fails(self) -> None:
         """The caller hears an apology that needs no vendor, and can try again."""
@@ -416,6 +418,7 @@ class FaultTests(DialogueTestCase):
         rig.run(1.0)
         self.assertEqual(rig.messages[-1], ("assistant", "Nine."))
 
+    @shows("F17")
     def test_stop_leaves_nothing(self) -> None:
         """The end of a call cancels all stages; no timer stays."""
         rig = Rig([TextDelta("We open at nine. "), Deferred()])

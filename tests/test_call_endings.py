@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.aftermath import Aftermath
+from tests.dangers import shows
 from tests.house import House, Line
 from tests.test_call_call import FakeControl, human
 from tests.test_exotel_serializer import START as EXOTEL_START
@@ -78,6 +79,7 @@ class AgentTests(EndingsTestCase):
         line.press("1#")
         return line
 
+    @shows("F44")
     def test_after_the_playout_time(self) -> None:
         """Marks that never come back hold nothing up: a second of speech, and the carrier is asked."""
         line = self.farewell(control := FakeControl())
@@ -102,6 +104,7 @@ class AgentTests(EndingsTestCase):
         self.closed_by_us(line)
         self.after.check(line, "agent")
 
+    @shows("F44")
     def test_other_marks(self) -> None:
         """A mark in the middle, of a reply that was cut, or of nobody's, ends no wait."""
         line = self.up(
@@ -364,6 +367,7 @@ class CallerTests(EndingsTestCase):
         self.assertIn("clear", line.kinds())
         return line
 
+    @shows("F17", "F42")
     def test_whatever_is_going_on(self) -> None:
         """Every stage is cancelled, every timer gone, the reason is that of the way, the record one."""
         for way, leave, reason in WAYS:
@@ -384,6 +388,20 @@ class CallerTests(EndingsTestCase):
                 except self.failureException as failure:
                     raise self.failureException(f"{way}, {begin.__name__}: {failure}") from failure
 
+    @shows("F42")
+    def test_any_code(self) -> None:
+        """Every code that may be sent ends the call in the same way; the others are a fault of protocol."""
+        for code in (1000, 1001, 1003, 1007, 1008, 1009, 1011, 1013, 3000, 4000, 4404, 4999):
+            line = self.greeted()
+            line.raw(frame(code.to_bytes(2, "big") + b"any words", CLOSE))
+            self.after.check(line, "closed")
+        for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65_535):
+            line = self.greeted()
+            line.raw(frame(code.to_bytes(2, "big"), CLOSE))
+            self.house.pass_time(1.1, 0.1)
+            self.after.check(line, "protocol", 1002)
+
+    @shows("F42")
     def test_stop_and_no_close(self) -> None:
         """After `stop` we close with 1000, and drop a carrier that says no more within a second."""
         line = self.greeted()
@@ -402,6 +420,7 @@ class CallerTests(EndingsTestCase):
             record = self.after.check(line, "caller_hangup")
             self.assertEqual((record["carrier"], record["heard_codec"]), ("exotel", "l16"))
 
+    @shows("F42")
     def test_in_the_middle_of_a_message(self) -> None:
         """A connection that breaks there is lost like any other."""
         line = self.greeted()
@@ -409,6 +428,7 @@ class CallerTests(EndingsTestCase):
         line.lose()
         self.after.check(line, "lost")
 
+    @shows("F42")
     def test_twice(self) -> None:
         """`stop`, then the close, then the end of the connection: one record."""
         line = self.greeted()
@@ -433,6 +453,7 @@ class CallerTests(EndingsTestCase):
         self.house.pass_time(1.1, 0.1)
         self.after.check(line, "protocol")
 
+    @shows("F41")
     def test_does_not_read(self) -> None:
         """A carrier that reads nothing for ten seconds is dropped."""
         line = self.greeted()
@@ -445,6 +466,7 @@ class CallerTests(EndingsTestCase):
 class TimeTests(EndingsTestCase):
     """Nobody ends it, so time does."""
 
+    @shows("F40")
     def test_dead_peer(self) -> None:
         """Thirty seconds without a message of any kind."""
         line = self.up()
@@ -456,6 +478,7 @@ class TimeTests(EndingsTestCase):
         record = self.after.check(line, "dead_peer")
         self.assertEqual(record["heard_secs"], 1.0)
 
+    @shows("F40")
     def test_a_missing_pong(self) -> None:
         """A carrier that answers no ping, but goes on sending, is alive; messages of any kind will do."""
         line = self.up(document={"ping_interval_secs": 1, "dead_peer_secs": 3})
@@ -469,6 +492,7 @@ class TimeTests(EndingsTestCase):
         self.assertTrue(line.over)
         self.after.check(line, "dead_peer")
 
+    @shows("T29")
     def test_longest_call(self) -> None:
         """By either key: goodbye, the hang-up, and the same reason."""
         for key in ("max_call_secs", "rtc_max_duration_secs"):
@@ -483,6 +507,7 @@ class TimeTests(EndingsTestCase):
             record = self.after.check(line, "max_duration")
             self.assertAlmostEqual(record["duration_secs"], 3.7, delta=0.03)
 
+    @shows("T29")
     def test_longest_call_without_a_voice(self) -> None:
         """The goodbye hangs: the call is hung up all the same, and the wait for it goes with it."""
         line = self.up(document={"max_call_secs": 3, "goodbye": "Time is up."})
@@ -495,6 +520,7 @@ class TimeTests(EndingsTestCase):
         self.after.check(line, "max_duration")
         self.assertEqual(line.said, [])
 
+    @shows("T29")
     def test_longest_call_and_a_goodbye_held_back(self) -> None:
         """It waits for a caller whose words nobody makes out, and is said when the time for that is up."""
         line = self.up(
@@ -517,6 +543,7 @@ class TimeTests(EndingsTestCase):
         """The fixed ones have to be synthesized like any other."""
         self.house.daemon._parts.exchange.phrases._made.clear()
 
+    @shows("T29")
     def test_longest_call_and_a_long_story(self) -> None:
         """A caller who makes the agent talk through its goodbye is cut off; nothing waits for the rest."""
         story = [TextDelta(f"{' '.join([WORDS] * 60)}.")]
@@ -529,6 +556,7 @@ class TimeTests(EndingsTestCase):
         self.closed_by_us(line)
         self.after.check(line, "max_duration")
 
+    @shows("T29")
     def test_idle(self) -> None:
         """Prompts, goodbye, hang-up."""
         document = {
@@ -546,6 +574,7 @@ class TimeTests(EndingsTestCase):
         record = self.after.check(line, "idle")
         self.assertEqual((record["turns"], record["latency_ms"]), (0, {}))
 
+    @shows("T17")
     def test_no_start(self) -> None:
         """A socket without `start` is closed with 1008 after ten seconds. It was no call: no record."""
         self.up()
@@ -652,6 +681,7 @@ class OurTests(EndingsTestCase):
         self.closed_by_us(line)
         self.after.check(line, "operator")
 
+    @shows("F5")
     def test_provider_fails(self) -> None:
         """Failures of vendors end no call; the record counts the turns they were asked for."""
         down = ProviderError("fake", ErrorKind.OVERLOADED, "down")
@@ -716,6 +746,7 @@ class RecordTests(EndingsTestCase):
         self.assertGreater(record["latency_ms"]["max"], 600)
         self.assertEqual((record["turns"], record["interruptions"]), (1, 0))
 
+    @shows("F50")
     def test_two_clocks(self) -> None:
         """A step of the wall clock changes the dates and not the duration."""
         line = self.up()

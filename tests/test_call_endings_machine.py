@@ -21,6 +21,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.aftermath import Aftermath
+from tests.dangers import shows
 from tests.house import House
 from tests.test_call_call import FakeControl, human
 from tests.wsframes import CLOSE, frame
@@ -287,6 +288,7 @@ class OneCall(RuleBasedStateMachine):
 
 
 class OneCallTests(SynchronousTestCase):
+    @shows("F42")
     def test_one_call(self) -> None:
         """Exactly one record, a reason that something gave cause for, and no stage, socket or timer left."""
         run_state_machine_as_test(  # type: ignore[no-untyped-call]

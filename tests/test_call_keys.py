@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import FakeControl, RecordingSink
 from tests.keys import keys_heard
 from tests.test_call_call import Line, human, make_settings
@@ -263,6 +264,7 @@ class OrderTests(KeysTestCase):
         self.assertEqual(control.pressed, [(SID, "1")])
 
 
+@shows("T27")
 class RefusedTests(KeysTestCase):
     """What a model may not press."""
 
@@ -305,6 +307,7 @@ class RefusedTests(KeysTestCase):
         self.assertEqual(keys_of(digits), digits)
 
 
+@shows("T11")
 class SecretTests(KeysTestCase):
     """A number typed may be a secret."""
 

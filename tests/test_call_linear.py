@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import RecordingSink
 from tests.test_call_call import TONE, Line, Loudness, human, on_wire
 from voxray.audio.codec import codec_for
@@ -147,6 +148,7 @@ class LinearCallTests(SynchronousTestCase):
                 self.assertGreater(count, 2)
                 self.assertLessEqual(abs(count - ear.heard_ms / 100), 0.51, (wire, wait, heard.text))
 
+    @shows("F35")
     def test_packets_of_any_size(self) -> None:
         """100 ms, or a third of a sample more: the same utterance to the byte."""
         for wire in WIRES:
@@ -187,6 +189,7 @@ class TailTests(SynchronousTestCase):
                 self.assertEqual(set(padding), set(codec.silence) if padding else set())
                 self.assertEqual(sink.kinds()[-1], "mark")
 
+    @shows("F35")
     def test_half_a_sample(self) -> None:
         """A voice cut off inside a sample does not turn the next piece into noise."""
         wire = WIRES[2]

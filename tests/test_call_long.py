@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import InlineWorker
 from tests.test_call_call import Line, human, make_settings
 from voxray.call.call import Call
@@ -96,6 +97,7 @@ def weight(call: Call, *others: object) -> int:
     return total
 
 
+@shows("F56")
 class LongCallTests(SynchronousTestCase):
     """Simulated: the clock, the carrier and the vendors, who answer at once. Real: the call, with every one
     of the 195,000 packets it hears, the energy detector, the endpointer, the conversation, the pacer, the

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import RecordingSink
-from voxray.call.pacer import PACKET_MS, Pacer
+from voxray.call.pacer import MAX_PENDING_MARKS, PACKET_MS, Pacer
 from voxray.frames import ULAW_8K
 from voxray.interfaces import Pacing
 
@@ -24,6 +25,7 @@ class PacerTests(SynchronousTestCase):
         self.sink = RecordingSink()
         self.pacer = make(self.sink)
 
+    @shows("F12")
     def test_sends_no_more_than_the_lead(self) -> None:
         """A minute of audio pushed at once leaves as 200 ms, the rest waits."""
         self.pacer.push(b"a" * 8 * 60_000, now=10.0)
@@ -73,6 +75,7 @@ class PacerTests(SynchronousTestCase):
         self.pacer.tick(0.2)
         self.assertEqual(self.sink.kinds()[-1], "mark")
 
+    @shows("F44")
     def test_heard_by_the_clock(self) -> None:
         """With no mark ever returned, what was heard follows the clock and stops at what was sent."""
         self.pacer.push(b"a" * 8 * 100, now=5.0)
@@ -81,6 +84,7 @@ class PacerTests(SynchronousTestCase):
         self.assertAlmostEqual(self.pacer.heard_ms(60.0), 100.0)
         self.assertTrue(self.pacer.drained(5.11))
 
+    @shows("F44")
     def test_a_late_mark_corrects_the_clock(self) -> None:
         """A mark 80 ms late says that the caller hears 80 ms later than we thought."""
         self.pacer.push(b"a" * 8 * 100, now=0.0)
@@ -155,10 +159,35 @@ class PacerTests(SynchronousTestCase):
                 pacer.tick(tick * 0.02)
             self.assertAlmostEqual(pacer.clear(0.13), heard)
 
+    @shows("F44")
     def test_an_unknown_mark_is_counted(self) -> None:
         """A carrier that echoes what was never sent changes nothing."""
         self.pacer.mark_returned("nobody", now=0.0)
         self.assertEqual(self.pacer.counts.marks_unknown, 1)
+
+    @shows("F44")
+    def test_a_mark_that_comes_twice(self) -> None:
+        """The first says what was heard, the second nothing: not even that it was later."""
+        self.pacer.push(b"a" * 8 * 100, now=0.0)
+        self.pacer.finish(now=0.0)
+        name = next(mark for kind, mark in self.sink.sent if kind == "mark")
+        self.pacer.mark_returned(name, now=0.1)
+        heard = self.pacer.heard_ms(0.2)
+        self.pacer.mark_returned(name, now=5.0)
+        self.assertEqual(self.pacer.heard_ms(0.2), heard)
+        self.assertEqual((self.pacer.counts.marks_returned, self.pacer.counts.marks_unknown), (1, 1))
+
+    @shows("F44", "F56")
+    def test_marks_that_never_come_back(self) -> None:
+        """A thousand of them cost the memory of some, and the clock tells what was heard."""
+        for number in range(1_000):
+            now = number * 0.1
+            self.pacer.push(b"a" * 800, now)
+            self.pacer.finish(now)
+            self.pacer.tick(now + 0.05)
+        self.assertEqual(self.pacer.counts.marks_sent, 1_000)
+        self.assertLessEqual(len(self.pacer._pending), MAX_PENDING_MARKS)
+        self.assertAlmostEqual(self.pacer.heard_ms(200.0), 100_000.0)
 
     @settings(deadline=None, max_examples=200)
     @given(

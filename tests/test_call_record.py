@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.call.reasons import EndReason, reason_of
 from voxray.call.record import FIELDS, MAX_TEXT_CHARS, MAX_TURNS_KEPT, CallRecord, Latencies, as_line, masked
 from voxray.frames import CallInfo, Encoding, MediaFormat, Wire
@@ -89,6 +90,7 @@ class FieldTests(SynchronousTestCase):
         fields = record(call_sid=long, stream_sid=long, account_sid=long, from_number=long, to_number=long)
         self.assertLess(len(as_line(fields.fields())), 8 * MAX_TEXT_CHARS)
 
+    @shows("T11")
     def test_masked(self) -> None:
         """Four digits are left of a number, none of a name, and only of the two numbers."""
         for number, shown in (

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import FakeControl, RecordingSink
 from tests.test_call_call import Line, human, make_settings
 from voxray.call.call import Call
@@ -203,6 +204,7 @@ class TransferTests(TransferTestCase):
         self.ended(line, "transferred")
         self.assertEqual(line.count("voxray_transfers_total", outcome="closed"), 1)
 
+    @shows("T27")
     def test_impossible(self) -> None:
         """Not verified, no credentials, or not the carrier's to do: an apology, one line why, no request."""
         for control, verified, why in (
@@ -219,6 +221,7 @@ class TransferTests(TransferTestCase):
             self.assertEqual((control.transferred if control else [], sink.closed), ([], None))
             self.assertEqual(line.count("voxray_transfers_total", outcome="impossible"), 1)
 
+    @shows("T27")
     def test_a_name_that_is_not_there(self) -> None:
         """It is refused before anybody is asked, counted, and not logged: it may be what a caller said."""
         control = FakeControl()
@@ -319,6 +322,7 @@ class InterruptedTests(TransferTestCase):
 class HangUpTests(TransferTestCase):
     """Whether the carrier's API is asked to hang up."""
 
+    @shows("T6")
     def test_only_of_a_verified_call(self) -> None:
         """An id that only a stream told may be another caller's: the socket is closed instead."""
         for verified, abilities, asked in (
@@ -346,6 +350,7 @@ class HangUpTests(TransferTestCase):
 
 
 class LimitTests(TransferTestCase):
+    @shows("T29")
     def test_a_calls_own_limit(self) -> None:
         """The shorter of the call's limit and the configuration's holds; 0 is none of its own."""
         for own, configured, over in (

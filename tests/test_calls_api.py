@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
+from tests.dangers import shows
 from tests.test_dials import SID, Control, Tokens
 from tests.test_web_http import Answer, HttpTestCase
 from voxray.call.dials import Dials
@@ -295,6 +296,7 @@ class ShowTests(ApiTestCase):
 class OrderTests(SynchronousTestCase):
     """Bytes to an order."""
 
+    @shows("T14")
     @given(
         st.binary(max_size=200)
         | st.recursive(

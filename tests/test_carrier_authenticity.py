@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.configs import settings as configured
+from tests.dangers import shows
 from voxray import catalog_carriers
 from voxray.carriers.exotel import ExotelAuthenticity
 from voxray.carriers.plivo_signature import PlivoAuthenticity, signature_v2
@@ -59,6 +60,7 @@ BODIES = (
 ANY = st.text(st.characters(exclude_categories=()), max_size=40)
 
 
+@shows("T2")
 class NonsenseTests(SynchronousTestCase):
     """Nothing that a stranger sends is taken, or raises."""
 
@@ -139,6 +141,7 @@ class ExotelTests(SynchronousTestCase):
         self.assertTrue(self.check.signs_upgrades)
         self.assertFalse(self.check.signs_urls)
 
+    @shows("T2")
     def test_forged(self) -> None:
         """Another user, password, scheme or spelling; each character of the credentials."""
         pairs = (
@@ -257,6 +260,7 @@ class CatalogTests(SynchronousTestCase):
 class HeaderTests(SynchronousTestCase):
     """One request under the wrong carrier's eyes."""
 
+    @shows("T2")
     def test_of_another(self) -> None:
         """What proves a request to one carrier is nothing to the others."""
         url = "https://h/"

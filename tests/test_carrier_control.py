@@ -31,6 +31,7 @@ from tests.carrier_rest import (
     RestApi,
     Side,
 )
+from tests.dangers import shows
 from voxray.carriers.control import whole_secs
 from voxray.carriers.exotel import ExotelControl
 from voxray.carriers.telnyx import TelnyxControl
@@ -400,6 +401,7 @@ PLAUSIBLE = frozenset(string.ascii_letters + string.digits + "-_:")
 class NeverSentTests(ControlCase):
     """Ids come from strangers' streams and numbers from a model: what is odd about them never leaves."""
 
+    @shows("T6")
     def test_hostile_ids(self) -> None:
         """Whatever is asked about an id that is not of the carrier's shape: nothing is sent."""
         ids = hostile_ids()
@@ -412,12 +414,14 @@ class NeverSentTests(ControlCase):
                 for act in (some[-1] for some in about.values()):
                     self.not_sent(side, act)
 
+    @shows("T6")
     def test_ids_of_others(self) -> None:
         """Another carrier's ids are no better, where they look different at all."""
         for side, others in ((TWILIO, (TELNYX_ID, PLIVO_ID, EXOTEL_ID)), (PLIVO, (TWILIO_ID, TELNYX_ID))):
             for call_id in others:
                 self.not_sent(side, lambda c, call_id=call_id: c.hang_up(call_id))
 
+    @shows("T27")
     def test_hostile_numbers(self) -> None:
         """What is no number is neither called, nor called from, nor connected to."""
         odd = (
@@ -450,6 +454,7 @@ class NeverSentTests(ControlCase):
         for side in SIDES:
             self.asked(side, lambda c: c.dial(order), 200, side.dialed)
 
+    @shows("T27")
     def test_odd_keys(self) -> None:
         """What no telephone has is not pressed."""
         for side in (TELNYX, PLIVO):
@@ -472,6 +477,7 @@ class NeverSentTests(ControlCase):
                     self.not_sent(side, some[0])
         self.not_sent(EXOTEL, lambda c: c.cancel(EXOTEL_ID))
 
+    @shows("T6")
     def test_accounts_stay_in_their_place(self) -> None:
         """An account's id with a slash in it is one segment of the path all the same."""
         from voxray.carriers.plivo import PlivoControl
@@ -495,6 +501,7 @@ class NeverSentTests(ControlCase):
 class AnswerTests(ControlCase):
     """What answers mean, for every carrier and everything that can be asked."""
 
+    @shows("T10")
     def test_other_answers(self) -> None:
         """Every other status is an error with it, and no secret, number or id is in its text."""
         for side in SIDES:
@@ -505,6 +512,7 @@ class AnswerTests(ControlCase):
                     for word in (*side.secrets, TO, side.call_id, ORDER.answer_url):
                         self.assertNotIn(word, f"{problem} {problem!r}")
 
+    @shows("T6", "T9")
     def test_redirects_are_not_followed(self) -> None:
         """Credentials go nowhere else."""
         for side in SIDES:

@@ -19,7 +19,7 @@ from voxray.config.names import KEY_ENV
 
 PAGES = Path(__file__).parent.parent / "docs" / "carriers"
 SECTIONS = ["Set it up", "Settings", "What is answered", "What is supported", "What is not known"]
-ASIDE = {"Codecs", "SIP trunks", "Sample rate"}
+ASIDE = {"After a crash", "Codecs", "SIP trunks", "Sample rate"}
 L16 = ("telnyx", "plivo")
 URL = "wss://voice.example.com/telephony/ws/TOKEN"
 PARAMETERS = {"from": "+15558675310", "to": "+15017122661", "voxray_token": "TOKEN"}

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.test_worker import HeldReactor
 from voxray import cdr
 from voxray.call.reasons import EndReason
@@ -41,6 +42,7 @@ class LineFileTests(SynchronousTestCase):
         """The disk takes so much of what it is given."""
         self.patch(cdr.os, "write", lambda fd, data: WRITE(fd, data[: how_much(len(data))]))
 
+    @shows("T11")
     def test_private(self) -> None:
         """The file is its owner's alone, whatever the umask; one that is there keeps its mode and lines."""
         self.addCleanup(os.umask, os.umask(0))
@@ -78,6 +80,7 @@ class LineFileTests(SynchronousTestCase):
         self.assertEqual(written, [b"x" * 20_000 + b"\n"])
         self.assertEqual(self.path.read_text().split(), ["theirs", "x" * 20_000])
 
+    @shows("F54")
     def test_half_a_line(self) -> None:
         """A full disk may cut a line short: it is an error, and the next line is whole all the same."""
         self.write(lambda size: size // 2)
@@ -143,6 +146,7 @@ class RecordsTestCase(SynchronousTestCase):
 
 
 class JournalTests(RecordsTestCase):
+    @shows("T11")
     def test_text(self) -> None:
         """One line for people that ends in JSON, with four digits of each number and no more."""
         records = self.records("")
@@ -175,6 +179,7 @@ class JournalTests(RecordsTestCase):
         self.successResultOf(Deferred.fromCoroutine(records.stop()))
 
 
+@shows("F54")
 class FileTests(RecordsTestCase):
     def test_whole_and_in_order(self) -> None:
         """The lines are in the order of the calls' ends, with whole numbers, written in a thread."""

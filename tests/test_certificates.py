@@ -21,6 +21,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.certificates import Authority, write_pair
+from tests.dangers import shows
 from voxray.certificates import DAY_SECS, LOOK_SECS, Certificates, notice, objection
 from voxray.errors import ConfigError, ErrorKind, ProviderError
 from voxray.metrics import TlsRecorder
@@ -94,6 +95,7 @@ class Recorder:
         self.until = timestamp
 
 
+@shows("T23")
 class ReloadTests(SynchronousTestCase):
     """`Certificates` on a clock, over real files."""
 
@@ -146,6 +148,7 @@ class ReloadTests(SynchronousTestCase):
         self.looks(100)
         self.assertEqual(len(self.lines), 1)
 
+    @shows("F61")
     def test_broken_at_the_start(self) -> None:
         """Then there is nothing to serve with: the daemon's own error."""
         Path(self.files[1]).unlink()
@@ -335,6 +338,7 @@ class Client:
         return got
 
 
+@shows("T23")
 class SocketTests(TestCase):
     """T23 with sockets, threads and a disk."""
 

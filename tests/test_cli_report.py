@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cli import Screen
+from tests.dangers import shows
 from voxray.cli.report import HIDDEN, Finding, Masking, Paper, Verdict, failed, plain, tally
 
 SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), min_size=6, max_size=20)
@@ -58,6 +59,7 @@ class PaperTests(SynchronousTestCase):
         self.assertEqual((failed([ok, warn]), failed([ok, fail])), (False, True))
 
 
+@shows("T10")
 class MaskingTests(SynchronousTestCase):
     @given(SECRETS, st.text(max_size=10), st.text(max_size=10))
     def test_by_value(self, secret: str, before: str, after: str) -> None:

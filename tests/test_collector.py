@@ -7,9 +7,11 @@ import gc
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.collector import LONGEST_PERIODS, Collector
 
 
+@shows("F56")
 class CollectorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.addCleanup(gc.set_threshold, *gc.get_threshold())

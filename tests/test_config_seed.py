@@ -52,7 +52,7 @@ class SeedTests(SynchronousTestCase):
                          ["groq", "gpt-4o-mini", "openai"])  # fmt: skip
         self.assertTrue(made["3-tls"].server.tls.enable)
         self.assertEqual(made["4-server-api-key"].server.server_api_keys, ("your-strong-random-key",))
-        self.assertEqual(made["5-metrics"].stores.pipeline_input_queue_cap, 512)
+        self.assertEqual(made["5-metrics"].turns.input_queue_cap, 512)
         self.assertEqual(made["6-redis"].stores.redis_url, "redis://redis.internal:6379/0")
         self.assertEqual(made["7-ngrok"].server.proxy_host, "abc123.ngrok.io")
         self.assertEqual(made["7-ngrok"].providers.llm.provider, "openai")

@@ -24,6 +24,17 @@ def directives(unit: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+class FileTests(SynchronousTestCase):
+    def test_installed(self) -> None:
+        """What the package is to hold is there, the dashboard and the alerts among it."""
+        rows = (ROOT / "debian" / "voxray.install").read_text("utf-8").split("\n")
+        places = dict(row.split() for row in rows if row)
+        for source in places:
+            self.assertTrue((ROOT / source).is_file(), source)
+        self.assertEqual(places["contrib/grafana/voxray.json"], "usr/share/voxray/grafana")
+        self.assertEqual(places["contrib/prometheus/voxray.rules.yml"], "usr/share/voxray/prometheus")
+
+
 class UnitTests(SynchronousTestCase):
     def test_instances(self) -> None:
         """The template is the unit, but for names and a file of variables for each instance."""

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.drain import CUT_SECS, GOODBYE_SECS, HURRIED_SECS, LOOK_SECS, SLACK_SECS, Drain, Left
 
 STEP = 1 / 16  # exact
@@ -64,6 +65,7 @@ class DrainTestCase(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+@shows("F51")
 class PatienceTests(DrainTestCase):
     """One SIGTERM."""
 
@@ -160,6 +162,7 @@ class PatienceTests(DrainTestCase):
         )
 
 
+@shows("F51")
 class AskedAgainTests(DrainTestCase):
     """A second SIGTERM, and more."""
 

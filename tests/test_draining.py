@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import FakeControl
 from tests.house import House, Line
 from tests.signers import SIGNERS
@@ -69,6 +70,7 @@ class DrainingTestCase(SynchronousTestCase):
         return found
 
 
+@shows("F51")
 class DoorTests(DrainingTestCase):
     """Who is let in."""
 
@@ -168,6 +170,7 @@ class DoorTests(DrainingTestCase):
         self.assertTrue(self.stopped())
 
 
+@shows("F51")
 class EndTests(DrainingTestCase):
     """The deadline, and a second SIGTERM."""
 
@@ -316,6 +319,7 @@ class ManagerTests(DrainingTestCase):
         self.assertEqual((line.code, self.reasons()), (1001, ["shutdown"]))
 
 
+@shows("F51")
 class DialTests(DrainingTestCase):
     """Calls of ours that ring."""
 

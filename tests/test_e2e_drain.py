@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent, readBody
 
 from tests.attackers import SCRIPTED, STOP, LiveDaemon, Peer, start
+from tests.dangers import shows
 from tests.e2e_office import Deaf, OfficeTestCase
 from tests.wsframes import frame
 from voxray.simulator.caller import SimulatedCall
@@ -32,6 +33,7 @@ AGENT_TALKS = Script((keys("1#"), Step(Do.WAIT, secs=2.0), keys("2#"), Step(Do.W
 HOLDS_ON = Script((Step(Do.EXPECT_HANG_UP),), expect_hang_up=True)
 
 
+@shows("F51")
 class DrainTests(OfficeTestCase):
     """Signed calls of Twilio's and Exotel's."""
 
@@ -124,6 +126,7 @@ class DrainTests(OfficeTestCase):
         self.assertEqual(record["reason"], "drain_forced")
 
 
+@shows("F51")
 class DaemonizedTests(SynchronousTestCase):
     """twistd without --nodaemon, whose process is a child of nobody."""
 

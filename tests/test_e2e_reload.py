@@ -10,6 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import SCRIPTED, STOP, LiveDaemon, Sentinel, calls_up, start
+from tests.dangers import shows
 
 CALLS, SIGNALS = 20, 50
 LOADED, KEPT = (f'voxray_config_reload_total{{outcome="{outcome}"}}' for outcome in ("loaded", "kept"))
@@ -26,6 +27,7 @@ BROKEN = (
 )
 
 
+@shows("F52")
 class ReloadTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.daemon = LiveDaemon(Path(self.mktemp()).absolute(), SCRIPTED)

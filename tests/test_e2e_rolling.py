@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from tests import test_e2e_proxies
 from tests.attackers import SCRIPTED, STOP, LiveDaemon, Peer
+from tests.dangers import shows
 from tests.signers import HOST, SIGNERS, TWILIO_TOKEN
 from tests.test_e2e_proxies import ProxyTestCase, example, lines
 from tests.wsframes import TEXT, handshake
@@ -17,6 +18,7 @@ TWILIO = SIGNERS["twilio"]
 CALLS = 8
 
 
+@shows("F51")
 class RollingTests(ProxyTestCase):
     def setUp(self) -> None:
         super().setUp()

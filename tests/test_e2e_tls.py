@@ -10,11 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import SCRIPTED, STOP, LiveDaemon, Sentinel, calls_up
 from tests.certificates import Authority, write_pair
+from tests.dangers import shows
 
 CALLS = 20
 LOADED, KEPT = (f'voxray_tls_reload_total{{outcome="{outcome}"}}' for outcome in ("loaded", "kept"))
 
 
+@shows("T23", "F52")
 class RenewalTests(SynchronousTestCase):
     """One daemon, with a certificate of an authority of our own."""
 
@@ -96,6 +98,7 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual(sentinel.checksum, quiet.checksum)
 
 
+@shows("T23", "F61")
 class StartTests(SynchronousTestCase):
     """F61: what cannot serve is said in one line, and nothing is served instead."""
 

@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.web.client import Agent, readBody
 
 from tests.certificates import write_pair
+from tests.dangers import shows
 from tests.e2e_office import OfficeTestCase, said
 from tests.tunnel import Tunnel
 from voxray.simulator.daemon import free_port
@@ -25,6 +26,7 @@ PUBLIC = "abc123.ngrok.io"
 GOODBYE = Script((said(Do.SAY, "thank-you-goodbye", "Thank you. Goodbye."),), expect_hang_up=True)
 
 
+@shows("T3")
 class TunnelTests(OfficeTestCase):
     scenario: ClassVar = {"business": "Us", "facts": [], "lines": {"goodbye": "Bye then."}}
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.test_twilio_serializer import messages, spoil
 from voxray import frames
 from voxray.errors import BadMessage
@@ -346,6 +347,7 @@ GOOD = [
 ]
 
 
+@shows("F30", "F34", "F36")
 class MalformedTests(SynchronousTestCase):
     """Ten thousand messages nobody should send."""
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.vendor import CLOSE, END, HANG, RESET, VendorTestCase, answer, chunk, chunked, head
 from voxray.errors import ErrorKind, ProviderError
 from voxray.http import HttpRequest
@@ -72,12 +73,14 @@ class RequestTests(HttpTestCase):
             await self.http.request(self.ask())
         self.assertEqual((len(self.vendor.requests), self.vendor.connections), (3, 1))
 
+    @shows("T10")
     async def test_headers_are_not_shown(self) -> None:
         """The repr of a request holds neither key nor body."""
         shown = repr(self.ask(body=b"secret words"))
         self.assertNotIn("Bearer", shown)
         self.assertNotIn("secret", shown)
 
+    @shows("F1")
     async def test_statuses(self) -> None:
         """Each refusal has its kind; what cannot pass is asked once."""
         for status, kind in (
@@ -100,6 +103,7 @@ class RequestTests(HttpTestCase):
         got = await self.http.request(self.ask(expect={404}))
         self.assertEqual((got.status, got.body), (404, b"gone"))
 
+    @shows("F3")
     async def test_500_then_200(self) -> None:
         """A server error is tried again after half a second."""
         self.script([answer(b"", status=500)], OK)
@@ -109,6 +113,7 @@ class RequestTests(HttpTestCase):
         self.clock.advance(0.5)
         self.assertEqual((await work).status, 200)
 
+    @shows("F3")
     async def test_500_for_ever(self) -> None:
         """Three tries in all, within the budget; then the error."""
         self.script([answer(b"", status=503)])
@@ -121,6 +126,7 @@ class RequestTests(HttpTestCase):
         self.assertEqual(len(self.vendor.requests), 3)
         self.assertEqual(self.clock.seconds(), 1.5)
 
+    @shows("F2")
     async def test_429_with_delay(self) -> None:
         """A short Retry-After is honoured, a long one is an error that says so."""
         self.script([answer(b"", status=429, Retry_After="1.25")], OK)
@@ -143,6 +149,7 @@ class RequestTests(HttpTestCase):
         await self.assertFailure(work, CancelledError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    @shows("F7")
     async def test_stale_connection(self) -> None:
         """A kept connection that dies under a POST, without a byte, costs one more try, not the turn."""
         self.script(OK, [CLOSE], OK)
@@ -157,6 +164,7 @@ class RequestTests(HttpTestCase):
         self.assertEqual(error.kind, ErrorKind.TRANSPORT)
         self.assertEqual(len(self.vendor.requests), 2)
 
+    @shows("F7")
     async def test_cut_after_a_byte(self) -> None:
         """Once a byte of the answer came, a POST is not repeated: it may have been carried out."""
         for script in ([b"HTTP/1.1 20", CLOSE], [answer(b"x" * 9)[:-3], CLOSE], [head(), b"5\r\nab", CLOSE]):
@@ -166,12 +174,14 @@ class RequestTests(HttpTestCase):
             self.assertEqual(error.kind, ErrorKind.TRANSPORT)
             self.assertEqual(len(self.vendor.requests), 1)
 
+    @shows("F7")
     async def test_reset(self) -> None:
         """RST before and within the answer is a transport error."""
         for script in ([RESET], [head(), chunk(b"ab"), RESET]):
             self.script(script)
             self.assertEqual((await self.failure(retries=NEVER)).kind, ErrorKind.TRANSPORT)
 
+    @shows("F4")
     async def test_refused(self) -> None:
         """Nobody listens: a transport error, after one more try."""
         port = self.port.getHost().port
@@ -180,6 +190,7 @@ class RequestTests(HttpTestCase):
         self.assertEqual(error.kind, ErrorKind.TRANSPORT)
         self.assertIn("refused", str(error))
 
+    @shows("T15", "F7")
     async def test_not_http(self) -> None:
         """Garbage, broken chunks and unasked compression are bad answers."""
         for script in (
@@ -191,6 +202,7 @@ class RequestTests(HttpTestCase):
             self.assertEqual((await self.failure()).kind, ErrorKind.BAD_ANSWER)
             await self.vendor_sees_the_end()
 
+    @shows("F7")
     async def test_too_long(self) -> None:
         """An answer without end is cut off at the limit, and its connection dropped."""
         self.script([head(), *[chunk(b"x" * 10_000)] * 8])
@@ -208,7 +220,25 @@ class RequestTests(HttpTestCase):
         self.assertEqual((len(self.vendor.requests), self.vendor.connections), (2, 1))
         await self.http.warm_up("http://127.0.0.1:1/", provider="acme")
 
+    async def test_told_of(self) -> None:
+        """Who counts retries hears of each; connections are counted until they are closed, idle ones too."""
+        heard: list[str] = []
+        self.http.retried = lambda request: heard.append(request.model)
+        self.script([answer(b"", status=503, Retry_After="0")], [answer(b"", status=503)], OK)
+        asking = Deferred.fromCoroutine(self.http.request(self.ask(model="m-1")))
+        while not asking.called:
+            if self.pausing():
+                self.clock.advance(2)
+            await self.turns(1)
+        await asking.addErrback(lambda failure: failure.trap(ProviderError))
+        self.assertEqual(set(heard), {"m-1"})
+        self.assertEqual(len(heard), len(self.vendor.requests) - 1)
+        self.assertEqual(self.http.connections, 1)
+        await self.http.close()
+        self.assertEqual(self.http.connections, 0)
 
+
+@shows("F5")
 class DeadlineTests(HttpTestCase):
     async def test_no_answer(self) -> None:
         """No byte within 5 s."""
@@ -250,6 +280,7 @@ class DeadlineTests(HttpTestCase):
         error = await self.after(Deferred.fromCoroutine(stream.read()), 2.0)
         self.assertEqual(error.kind, ErrorKind.TIMEOUT)
 
+    @shows("F4")
     async def test_connect(self) -> None:
         """A host that takes no connection is given up after 3 s; the socket is closed."""
         # A listener whose queue is full: the kernel leaves the next SYN without an answer.
@@ -299,6 +330,7 @@ class StreamTests(HttpTestCase):
         self.assertEqual((await stream.read(), await stream.read()), (b"abc", b""))
         self.assertFalse(stream.complete)
 
+    @shows("F17")
     async def test_aclose(self) -> None:
         """Closing the generator early drops the connection at once."""
         self.script([head(), chunk(b"one")])
@@ -308,6 +340,7 @@ class StreamTests(HttpTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         await self.vendor_sees_the_end()
 
+    @shows("F17")
     async def test_cancel(self) -> None:
         """Cancelling who reads drops the connection: before the headers, before the body, within it."""
         for script in ([HANG], [head()], [head(), chunk(b"one")]):
@@ -328,6 +361,7 @@ class StreamTests(HttpTestCase):
             await self.vendor_sees_the_end()
             self.assertEqual(len(self.vendor.requests), 1, "a cancelled request was tried again")
 
+    @shows("F17")
     async def test_cancel_at_once(self) -> None:
         """Cancelled while the name is looked up, it is a cancellation, not a failed look-up to try again."""
         self.script(OK)
@@ -337,6 +371,7 @@ class StreamTests(HttpTestCase):
         await self.turns(5)
         self.assertEqual((self.vendor.requests, self.vendor.connections), ([], 0))
 
+    @shows("F12")
     async def test_slow_reader(self) -> None:
         """A reader that does not read stops the sender: little more than the high-water mark is held."""
         self.script([head(), chunk(b"x" * 4_000_000), END])
@@ -405,6 +440,7 @@ class WatchdogTests(SynchronousTestCase):
         self.assertEqual((clock.getDelayedCalls(), fired), ([], []))
 
 
+@shows("F2", "F3")
 class RetryRuleTests(SynchronousTestCase):
     def failed(self, status: int = 500, answered: bool = True, asked: float = 0.0) -> Failure:
         kind = kind_of_status(status) if answered else ErrorKind.TRANSPORT

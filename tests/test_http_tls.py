@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from twisted.internet import reactor, ssl
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
+from tests.dangers import shows
 from tests.vendor import VendorTestCase, answer, chunk, head
 from voxray.errors import ErrorKind, ProviderError
 from voxray.http import HttpClient, HttpRequest
@@ -40,6 +41,7 @@ def certificate(address: str, days: int = 1) -> ssl.PrivateCertificate:
     return ssl.PrivateCertificate.loadPEM(built.public_bytes(pem) + private)
 
 
+@shows("F15")
 class TlsTests(VendorTestCase):
     async def serve(self, theirs: ssl.PrivateCertificate, trusted: bool) -> HttpRequest:
         """A vendor with this certificate; a client that trusts it or only the system's authorities."""

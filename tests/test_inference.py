@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.dangers import shows
 from tests.test_turns_bargein import recording
 from voxray.errors import ConfigError, ErrorKind, ProviderError
 from voxray.inference import TICK_SECS, InferenceThread, SileroVoiceActivity
@@ -105,6 +106,7 @@ class BatchTests(SileroCase):
         self.assertTrue(all(a[2] is w for a, w in zip(answers, part, strict=True)))
         np.testing.assert_allclose([a[0] for a in answers], [s[0] for s in single], atol=1e-4)
 
+    @shows("F59")
     def test_one_batch_in_flight(self) -> None:
         """While a batch runs nothing else is sent; what came meanwhile is the next batch."""
         calls = [self.open() for _ in range(4)]
@@ -245,6 +247,7 @@ class FaultTests(SileroCase):
         self.assertEqual(self.activity.model_failures, 40)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
+    @shows("F61")
     def test_no_runtime(self) -> None:
         """A model that cannot be loaded is said at start, with a remedy."""
 

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.signers import HOST, SIGNERS
 from tests.test_attack_trust import PATH, Trusted
 from tests.test_stores_shared import kept_in_memory
@@ -113,6 +114,7 @@ class EachCarrierTests(Together):
 
 
 class TrustTests(Together):
+    @shows("T1")
     def test_one_of_two(self) -> None:
         """A stream that is copied to both instances is let in by one."""
         here, there = self.two()
@@ -121,6 +123,7 @@ class TrustTests(Together):
         self.assertEqual(outcomes, ["", "close 1008"])
         self.assertEqual(there.asked + here.asked, there.asked)
 
+    @shows("T4")
     def test_a_webhook_again(self) -> None:
         """T3: while the call is live, and an hour after, no instance answers it with a new token."""
         here, there = self.two()
@@ -177,6 +180,7 @@ class TrustTests(Together):
 
 
 class PlaceTests(Together):
+    @shows("F58")
     def test_max_calls(self) -> None:
         """It counts the calls of both: the webhook says busy once it has heard, the stream finds no place."""
         here, there = self.two(max_calls=2)
@@ -207,6 +211,7 @@ class PlaceTests(Together):
         here.current.lose()
         self.assertEqual(self.now(self.board.count()), 0)
 
+    @shows("F53")
     def test_a_crash(self) -> None:
         """The calls of an instance that is gone make room within half a minute."""
         here, there = self.two(max_calls=1)
@@ -219,6 +224,7 @@ class PlaceTests(Together):
         self.assertEqual(there.rings(TWILIO.call_sid(2)).status, 200)
 
 
+@shows("F21")
 class OutageTests(Together):
     """F21, F22: Redis is away."""
 
@@ -307,6 +313,7 @@ class DialTests(Together):
 class OperationTests(Together):
     """One of them drains, or gets another configuration."""
 
+    @shows("F51")
     def test_drain(self) -> None:
         """It takes the streams that the other announced, as long as it takes any; no webhooks, no dials."""
         here, there = self.two()

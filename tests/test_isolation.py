@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import media, start
+from tests.dangers import shows
 from tests.doors import OpenFactory, unknown
 from tests.fakes import RecordingSink
 from tests.test_call_call import Line, Loudness, make_settings
@@ -123,6 +124,7 @@ def heard(peer: Peer) -> bytes:
 class TwoCallsTests(SynchronousTestCase):
     """Two calls, their packets interleaved, each with a tone of its own."""
 
+    @shows("F39")
     def test_interleaved(self) -> None:
         """Same ids, same number, both barge in: each hears its own words, each upload holds its own tone."""
         office = Exchangeful()
@@ -317,6 +319,7 @@ class Interference(RuleBasedStateMachine):
 
 
 class InterferenceTests(SynchronousTestCase):
+    @shows("F30", "F31", "F32", "F33", "F39")
     def test_interference(self) -> None:
         """Whatever a stranger does on other sockets, the sentinel's audio is what it would be alone."""
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
@@ -327,6 +330,7 @@ class InterferenceTests(SynchronousTestCase):
         )
 
 
+@shows("F42")
 class FaultTests(SynchronousTestCase):
     """A bug of ours below a callback ends the call it is in, is logged once, and leaves nothing."""
 

@@ -8,6 +8,7 @@ import os
 from twisted.logger import LogEvent, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.logsink import MAX_WAITING, PatientLines
 
 
@@ -15,6 +16,7 @@ def worded(event: LogEvent) -> str:
     return formatEvent(event)
 
 
+@shows("F60")
 class PipeTests(SynchronousTestCase):
     """A pipe whose reader reads when it likes."""
 

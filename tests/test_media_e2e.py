@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
+from tests.dangers import shows
 from tests.doors import OpenFactory
 from tests.test_media_socket import Call, Recorder, media, start
 from tests.test_web_http import Recorder as HttpRecorder
@@ -125,6 +126,7 @@ class LoopbackTests(TestCase):
         self.port = port.getHost().port
         await self.conversation(ssl.CertificateOptions(verify=False))
 
+    @shows("T13")
     async def test_too_big(self) -> None:
         """A message over 64 KiB is closed with 1009."""
         caller = self.dial([*dumps(start()), (b" " * 65_537, False)])
@@ -135,12 +137,14 @@ class LoopbackTests(TestCase):
         caller = self.dial([*dumps(start()), *[(b"\x00", True)] * 20])
         self.assertEqual((await caller.closed)[1], 1008)
 
+    @shows("T17")
     async def test_no_start(self) -> None:
         """A silent socket is closed with 1008 when its time is up."""
         caller = self.dial(dumps({"event": "connected"}))
         self.assertEqual((await caller.closed)[1], 1008)
         self.assertEqual(self.calls, [])
 
+    @shows("F42")
     async def test_connection_ends(self) -> None:
         """A FIN, though the carrier would still read, or an RST: the call hears of it at once, as lost."""
         for rst in (False, True):
@@ -161,6 +165,7 @@ class LoopbackTests(TestCase):
                     await deferLater(THE_REACTOR, 0.01)
                 self.assertEqual((call.ends, self.factory.sockets), (["lost"], set()))
 
+    @shows("F41")
     async def test_send_buffer(self) -> None:
         """The kernel's buffer is the one asked for (Linux doubles it), so it cannot hide minutes of audio."""
         caller = self.dial(dumps(start()))
@@ -172,6 +177,7 @@ class LoopbackTests(TestCase):
         self.calls[0].sink.close()
         self.assertEqual((await caller.closed)[1], 1000)
 
+    @shows("F41")
     async def test_peer_that_does_not_read(self) -> None:
         """A minute of audio for a peer that reads nothing: memory stays bounded, the rest is dropped."""
         caller = self.dial(dumps(start()))

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.wsframes import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake, server_frames
 from voxray.web.fastpath import FastTextProtocol, unmask
 from voxray.web.media import _Timers
@@ -156,6 +157,7 @@ conversations = st.lists(pieces, max_size=12).map(b"".join)
 cuts = st.lists(st.integers(1, 400), max_size=30)
 
 
+@shows("F43")
 class DifferentialTests(SynchronousTestCase):
     """`FastTextProtocol` beside Autobahn's own class."""
 
@@ -203,6 +205,7 @@ class DifferentialTests(SynchronousTestCase):
         self.assertEqual(run(Fast, reads, 65_536), run(Plain, reads, 65_536))
         self.assertEqual(run(Fast, reads, 65_536)[0][-1], ("text", b"after"))
 
+    @shows("T13")
     def test_too_big_is_1009(self) -> None:
         """The size limit is Autobahn's to enforce, also for a frame that came whole."""
         huge = frame(b"a" * 400, declared=2**56)  # read as a 16 bit length, 256

@@ -13,6 +13,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.doors import OpenFactory
 from tests.wsframes import BINARY, CLOSE, PING, PONG, close_code, frame, handshake, server_frames
 from voxray.frames import Audio, Dtmf, Frame, Mark, StreamStarted, StreamStopped
@@ -187,6 +188,7 @@ class MediaTestCase(SynchronousTestCase):
 class HandshakeTests(MediaTestCase):
     """The upgrade."""
 
+    @shows("T15")
     def test_no_compression(self) -> None:
         """permessage-deflate is never agreed to, and a compressed frame is 1002."""
         peer = Peer(self.factory, b"Sec-WebSocket-Extensions: permessage-deflate")
@@ -207,6 +209,7 @@ class HandshakeTests(MediaTestCase):
         """The answer does not say which software and version this is."""
         self.assertNotIn(b"utobahn", Peer(self.factory).greeting)
 
+    @shows("T18")
     def test_socket_limit(self) -> None:
         """Above the limit the upgrade itself is refused with 503."""
         factory = OpenFactory(
@@ -218,6 +221,7 @@ class HandshakeTests(MediaTestCase):
         second.settle()
         first.lose()
 
+    @shows("T17")
     def test_handshake_that_never_ends(self) -> None:
         """Ten seconds, by our clock."""
         transport = Transport()
@@ -239,6 +243,7 @@ class StartTests(MediaTestCase):
         peer.send(start(7))
         self.assertEqual(self.calls[0].started.call_sid, "CA" + f"{7:032x}")
 
+    @shows("T17")
     def test_ten_seconds(self) -> None:
         """No `start` in ten seconds is 1008, whatever else was sent."""
         peer = Peer(self.factory)
@@ -248,6 +253,7 @@ class StartTests(MediaTestCase):
         self.pass_time(1, peer)
         self.assertEqual(peer.code, 1008)
 
+    @shows("T17", "F31")
     def test_twenty_messages(self) -> None:
         """Nor in twenty messages; none of them reaches a call."""
         peer = Peer(self.factory)
@@ -259,6 +265,7 @@ class StartTests(MediaTestCase):
         self.assertEqual(self.calls, [])
         self.assertEqual(self.recorder.counts["ignored before_start"], 20)
 
+    @shows("F31")
     def test_early_messages_are_lost(self) -> None:
         """Media, keys, marks and `stop` before `start` do nothing, and the call comes up after them."""
         peer = Peer(self.factory)
@@ -281,6 +288,7 @@ class StartTests(MediaTestCase):
         peer.send(message)
         self.assertEqual(peer.code, 1003)
 
+    @shows("F32")
     def test_second_start(self) -> None:
         """The same stream again is ignored; another one is 1008."""
         peer = self.up()
@@ -328,6 +336,7 @@ class MessageTests(MediaTestCase):
             ],
         )
 
+    @shows("F30")
     def test_bad_messages_are_counted_and_logged_once(self) -> None:
         """By reason; the call goes on, and each reason is one line."""
         peer = self.up()
@@ -344,6 +353,7 @@ class MessageTests(MediaTestCase):
         self.assertEqual(sorted(e["reason"] for e in self.warnings()), ["bad_base64", "binary", "not_json"])
         self.assertEqual({e["call_id"] for e in self.warnings()}, {"call-1"})
 
+    @shows("F30")
     def test_twenty_in_a_row(self) -> None:
         """Twenty bad messages in a row are 1008."""
         peer = self.up()
@@ -356,6 +366,7 @@ class MessageTests(MediaTestCase):
         peer.send(b"x")
         self.assertEqual(peer.code, 1008)
 
+    @shows("F30")
     def test_hundred_in_all(self) -> None:
         """A hundred in all as well, with good ones in between."""
         peer = self.up()
@@ -366,6 +377,7 @@ class MessageTests(MediaTestCase):
         peer.send(b"x")
         self.assertEqual(peer.code, 1008)
 
+    @shows("T19")
     def test_flood(self) -> None:
         """500 at once are let pass, then 100 a second; more is 1008."""
         peer = self.up()
@@ -380,6 +392,7 @@ class MessageTests(MediaTestCase):
         self.assertEqual(peer.code, 1008)
         self.assertEqual(len(self.calls[0].heard), 599)
 
+    @shows("T19")
     def test_an_honest_hour(self) -> None:
         """50 a second never touches the limit."""
         peer = self.up()
@@ -389,6 +402,7 @@ class MessageTests(MediaTestCase):
             self.pass_time(1, peer)
         self.assertIsNone(peer.code)
 
+    @shows("T19", "F43")
     def test_ping_flood(self) -> None:
         """Pings cost what messages cost."""
         peer = self.up()
@@ -397,6 +411,7 @@ class MessageTests(MediaTestCase):
         peer.raw(frame(b"p", PING) * 2)
         self.assertEqual(peer.code, 1008)
 
+    @shows("T13", "F36")
     def test_too_big(self) -> None:
         """One byte over 64 KiB is 1009; the limit itself is fine."""
         peer = self.up()
@@ -411,6 +426,7 @@ class MessageTests(MediaTestCase):
 class EndTests(MediaTestCase):
     """Every way a call ends: one end, the right code, nothing left."""
 
+    @shows("F42")
     def test_stop(self) -> None:
         """The call hears of `stop`; the socket closes with 1000, and the peer has a second to agree."""
         peer = self.up()
@@ -423,6 +439,7 @@ class EndTests(MediaTestCase):
         self.assertEqual(self.calls[0].ends, ["stop"])
         self.assertEqual(len(self.calls[0].heard), 1)
 
+    @shows("F42")
     def test_stop_and_close(self) -> None:
         """The close frame that answers ours ends it without waiting."""
         peer = self.up()
@@ -431,12 +448,14 @@ class EndTests(MediaTestCase):
         self.assertEqual(self.calls[0].ends, ["stop"])
         self.assertEqual(self.recorder.counts["closed stop"], 1)
 
+    @shows("F42")
     def test_close_without_stop(self) -> None:
         """A close frame alone is an end like any other."""
         peer = self.up()
         peer.raw(frame(b"\x03\xe9", CLOSE))
         self.assertEqual(self.calls[0].ends, ["closed"])
 
+    @shows("F42")
     def test_lost(self) -> None:
         """So is a connection that is just gone."""
         self.up().lose()
@@ -472,6 +491,7 @@ class EndTests(MediaTestCase):
             peer.lose()
         self.assertEqual([call.ends for call in self.calls], [["hung_up"]] * 2)
 
+    @shows("F40")
     def test_dead_peer(self) -> None:
         """Thirty seconds without a message of any kind; a pong is one."""
         peer = self.up()
@@ -483,6 +503,7 @@ class EndTests(MediaTestCase):
         self.assertTrue(peer.transport.aborted)
         self.assertEqual(self.calls[0].ends, ["dead_peer"])
 
+    @shows("F40")
     def test_pings(self) -> None:
         """A ping every twenty seconds; a missing pong alone ends nothing."""
         peer = self.up()
@@ -493,6 +514,7 @@ class EndTests(MediaTestCase):
         self.assertEqual(len(pings), 5)
         self.assertIsNone(peer.code)
 
+    @shows("F40", "F55")
     def test_stalled_reactor(self) -> None:
         """A minute in which we did not run is not the peer's silence."""
         peer = self.up()
@@ -538,6 +560,7 @@ class FaultTests(MediaTestCase):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
 
+@shows("F41")
 class SlowConsumerTests(MediaTestCase):
     """A peer that does not read."""
 
@@ -590,6 +613,7 @@ class SlowConsumerTests(MediaTestCase):
 class InterleavedTests(MediaTestCase):
     """Two calls at once, one of them abused."""
 
+    @shows("F39")
     def test_distinct_tones(self) -> None:
         """Each call hears its own tone alone, with equal ids on both, whatever nonsense is in between."""
         dice = random.Random(3)

@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 from twisted.trial import unittest
 
 import voxray
+from tests.dangers import shows
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAGMENT = re.compile(r"(\d+|\+[\w-]+)\.(feature|bugfix|doc|removal|misc)(\.\d+)?\.md")
@@ -27,6 +29,11 @@ def setup_cfg() -> configparser.ConfigParser:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     return config
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """As far as there are any: ">= 26.7.1" is (26, 7, 1)."""
+    return tuple(map(int, re.findall(r"\d+", version)))
 
 
 def make_targets() -> set[str]:
@@ -157,6 +164,7 @@ class TreeTests(unittest.SynchronousTestCase):
         assert match is not None
         self.assertEqual(match[1].partition("-")[0], voxray.__version__)
 
+    @shows("T31")
     def test_every_requirement_is_pinned(self) -> None:
         """constraints.txt has a version for all that setup.cfg asks for, itself satisfying it."""
         config = setup_cfg()
@@ -173,6 +181,33 @@ class TreeTests(unittest.SynchronousTestCase):
             if "==" in line
         }
         self.assertEqual(wanted - pinned, set())
+
+    @shows("T31")
+    def test_no_version_with_a_known_hole(self) -> None:
+        """Floors in setup.cfg, in constraints.txt and in what runs.
+
+        Autobahn unpacked past its limit before 26.7.1 (GHSA-hxp9-w8x3-p566); Twisted before 26.4 could be
+        kept busy by DNS over TCP (CVE-2026-42304).
+        """
+        floors = {"autobahn": (26, 7, 1), "twisted": (26, 4)}
+        asked = setup_cfg()["options"]["install_requires"].splitlines()
+        pinned = (ROOT / "constraints.txt").read_text("utf-8").lower().splitlines()
+        for name, floor in floors.items():
+            [wanted] = [line for line in asked if re.split(r"[\[ >=]", line)[0] == name]
+            self.assertGreaterEqual(numbers(wanted.partition(">=")[2]), floor)
+            [exact] = [line for line in pinned if line.startswith(f"{name}==")]
+            self.assertGreaterEqual(numbers(exact.partition("==")[2]), floor)
+            self.assertGreaterEqual(numbers(metadata.version(name)), floor)
+
+    @shows("T31")
+    def test_what_the_debian_package_carries(self) -> None:
+        """The pinned versions are what it is built of, and the list of them goes with it."""
+        rules = (ROOT / "debian" / "rules").read_text("utf-8")
+        self.assertIn("constraints.txt", rules)
+        self.assertIn("freeze --all --exclude voxray >debian/versions.txt", rules)
+        self.assertIn(
+            "debian/versions.txt", (ROOT / "debian" / "voxray.docs").read_text("utf-8").splitlines()
+        )
 
 
 class SetUpTests(unittest.SynchronousTestCase):

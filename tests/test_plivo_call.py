@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.carrier_rest import RestApi
 from tests.configs import loaded
+from tests.dangers import shows
 from tests.fakes import RecordingSink
 from tests.house import House, Line
 from tests.signers import HOST, PLIVO_TOKEN, SIGNERS, stream_of
@@ -126,6 +127,7 @@ class WebhookTests(SynchronousTestCase):
 class CallTests(SynchronousTestCase):
     """The media stream."""
 
+    @shows("F44")
     def test_no_checkpoint_is_ever_answered(self) -> None:
         """Greeting, keys, reply, farewell and hang-up, at the pace of the audio: nothing waits for an echo.
 
@@ -280,6 +282,7 @@ class CredentialTests(SynchronousTestCase):
         return catalog_carriers.build_carrier("plivo").control(made, treq, Clock())
 
 
+@shows("F44")
 class CheckpointTests(SynchronousTestCase):
     """The pacer against a carrier that forgets what it cleared."""
 

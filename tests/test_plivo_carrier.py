@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.carriers.plivo import PlivoDocuments
 from voxray.frames import IncomingCall
 from voxray.serializers.plivo import CONTENT_TYPES
@@ -50,6 +51,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(root[0].text, 'wss://h/x?a=1&b=2"/><Hangup/>]]> />')
         self.assertNotIn("url", root[0].attrib)
 
+    @shows("T7")
     @settings(max_examples=300, deadline=None)
     @given(st.text(max_size=600), st.text(max_size=600))
     def test_no_injection(self, name: str, value: str) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray import frames
 from voxray.errors import BadMessage
 from voxray.frames import (
@@ -168,6 +169,7 @@ class StartTests(SynchronousTestCase):
             assert isinstance(frame, StreamStarted)
             self.assertEqual(frame.media_format, wire)
 
+    @shows("F35")
     @settings(max_examples=200, deadline=None)
     @given(st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=300), st.integers(1, 99))
     def test_byte_order(self, samples: list[int], cut: int) -> None:
@@ -376,6 +378,7 @@ def spoil(message: Any, dice: random.Random) -> Any:
     return copy
 
 
+@shows("F30", "F34", "F36")
 class MalformedTests(SynchronousTestCase):
     """Messages nobody should send."""
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.carriers.plivo_signature import (
     PlivoAuthenticity,
     signature_v1,
@@ -32,6 +33,7 @@ HAVE_SDK = importlib.util.find_spec("plivo") is not None
 NO_SDK = "the plivo package is not installed (make dev)"
 
 
+@shows("T2")
 class SignatureTests(SynchronousTestCase):
     """The vendor's published vectors, and what must not pass."""
 
@@ -129,6 +131,7 @@ class SignatureTests(SynchronousTestCase):
         self.assertFalse(verify([token], "POST", url, [], {**v2, **bad_v3}))
         self.assertFalse(verify([token], "POST", url, [], {"X-Plivo-Signature": signature_v1(token, url)}))
 
+    @shows("T3")
     def test_upgrade(self) -> None:
         """The upgrade is a GET under any of four schemes, and of no other host or path."""
         url = "wss://voice.example.com/telephony/ws"
@@ -150,6 +153,7 @@ NAMES = st.text("abAB019-_ .", min_size=1, max_size=6)
 ASCII = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
 
 
+@shows("T2")
 class VendorSignatureTests(SynchronousTestCase):
     """The vendor's own library says yes to what we sign, and no where we say no."""
 
@@ -190,6 +194,7 @@ def flips(text: str) -> list[str]:
     return [text[:i] + chr(ord(text[i]) ^ bit) + text[i + 1 :] for i in range(len(text)) for bit in (1, 0x20)]
 
 
+@shows("T2")
 class AuthenticityTests(SynchronousTestCase):
     """Webhooks and upgrades, signed by plivo's own functions."""
 

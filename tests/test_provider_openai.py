@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.provider_contract import (
     CALL,
     MESSAGES,
@@ -179,10 +180,12 @@ class TranscriberTests(OpenAITestCase, TranscriberContract):
             error = await self.error_of(self.make().transcribe(utterance(), CALL))
             self.assertEqual(error.kind, ErrorKind.BAD_ANSWER)
 
+    @shows("F1", "F2", "F3", "F4", "F7")
     async def test_faults(self) -> None:
         """F1-F4, F7."""
         await self.faults(lambda: self.make().transcribe(utterance(), CALL), HEARD)
 
+    @shows("F5")
     async def test_hangs(self) -> None:
         """F5."""
         await self.hangs(lambda: self.make().transcribe(utterance(), CALL), HEARD)
@@ -264,6 +267,7 @@ class ChatTests(OpenAITestCase, ChatModelContract):
             self.assertEqual([t["function"]["name"] for t in self.vendor.requests[-1].json["tools"]], names)
             await self.until(lambda: not self.clock.getDelayedCalls())
 
+    @shows("T27")
     async def test_senseless_functions(self) -> None:
         """They are left out, with a line that says how many and nothing of what was in them."""
         odd = [{"index": 0, "id": "a", "function": {"name": "transfer_call", "arguments": '{"to": SECRET'}}]
@@ -319,14 +323,17 @@ class ChatTests(OpenAITestCase, ChatModelContract):
         self.assertEqual(error.kind, ErrorKind.BAD_ANSWER)
         self.assertIn("content_filter", str(error))
 
+    @shows("F1", "F2", "F3", "F4", "F6", "F7")
     async def test_faults(self) -> None:
         """F1-F4, F6, F7."""
         await self.faults(lambda: collect(self.reply()), HELLO[:100])
 
+    @shows("F5")
     async def test_hangs(self) -> None:
         """F5."""
         await self.hangs(lambda: collect(self.reply()), sse(delta(content="Hello"), end=""))
 
+    @shows("F17")
     async def test_hang_up_anywhere(self) -> None:
         """F17: hung up at any point, the vendor's socket is gone and nothing is left."""
         self.script([head(), *[chunk(piece) for piece in HELLO.splitlines(keepends=True)[:-4]]])
@@ -365,6 +372,7 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
             await self.spoken(self.make())
         self.assertEqual(self.vendor.connections, 1)
 
+    @shows("F13")
     async def test_groq(self) -> None:
         """WAV, its rate from the header, and no more than 200 characters at a time."""
         self.script(chunked(wav_header(48_000, 1, 0xFFFFFFFF) + PCM, "audio/wav", 1001))
@@ -376,6 +384,7 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
         self.assertTrue(all(len(text) <= 200 for text in inputs))
         self.assertEqual(self.vendor.requests[0].json["response_format"], "wav")
 
+    @shows("F13")
     async def test_small_pieces(self) -> None:
         """Crumbs are gathered into pieces of at least 20 ms."""
         self.script(chunked(PCM, "audio/pcm", 7))
@@ -383,6 +392,7 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
         self.assertEqual(b"".join(s.payload for s in speech), PCM)
         self.assertTrue(all(len(s.payload) >= 960 for s in speech[:-1]))
 
+    @shows("F13")
     async def test_never_noise(self) -> None:
         """What cannot be played is an error, whatever the status says."""
         for body, kind in (
@@ -399,16 +409,19 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
         self.script([answer(b'{"error": {"message": "x", "code": "rate_limit_exceeded"}}')])
         self.assertEqual((await self.error_of(self.spoken(self.make()))).kind, ErrorKind.RATE)
 
+    @shows("F1", "F2", "F3", "F4", "F7")
     async def test_faults(self) -> None:
         """F1-F4, F7."""
         await self.faults(lambda: self.spoken(self.make()), PCM[:5000])
 
+    @shows("F5", "F11")
     async def test_hangs(self) -> None:
         """F5, F11."""
         await self.hangs(lambda: self.spoken(self.make()), PCM[:5000])
 
 
 class HostTests(SynchronousTestCase):
+    @shows("T10")
     def test_key_is_not_shown(self) -> None:
         """A host's repr has no key."""
         self.assertNotIn("SECRET", repr(Host("openai", "http://x", KEY)))

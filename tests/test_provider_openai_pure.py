@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.provider_contract import CALL
 from tests.vendor import FIXTURES
 from voxray.audio.wav import wav_header
@@ -87,6 +88,7 @@ class ReplyReaderTests(SynchronousTestCase):
         said, reader = read(body)
         self.assertEqual((said, reader.skipped), ("AB", 2))
 
+    @shows("F6")
     def test_not_json(self) -> None:
         """An event that is not JSON is skipped; the rest is said."""
         said, reader = read(b"data: {oops\n\n" + sse(delta(content="Yes.")))
@@ -127,11 +129,13 @@ class ReplyReaderTests(SynchronousTestCase):
         assert reader.failure is not None
         self.assertEqual(reader.failure[0], ErrorKind.BAD_ANSWER)
 
+    @shows("F16")
     def test_endless_reply(self) -> None:
         """A reply is cut at its limit."""
         said, reader = read(sse(*[delta(content="x" * 90)] * 20))
         self.assertEqual((len(said), reader.finished, reader.reason), (1000, True, "too long"))
 
+    @shows("F6")
     @settings(max_examples=300, deadline=None)
     @given(
         st.recursive(
@@ -198,6 +202,7 @@ class ErrorTests(SynchronousTestCase):
         param = b'{"error": {"message": "Unsupported parameter: \'max_tokens\'", "param": "max_tokens"}}'
         self.assertIn("Unsupported", explain(400, param)[1])
 
+    @shows("T10", "T11")
     def test_nothing_of_ours(self) -> None:
         """Neither what a caller said nor a key comes out, however the vendor repeats it."""
         for status, error in (
@@ -216,6 +221,7 @@ class ErrorTests(SynchronousTestCase):
         assert event is not None
         self.assertNotIn("card", event[1])
 
+    @shows("T12")
     def test_one_clean_line(self) -> None:
         """Control characters go, length is bounded."""
         words = explain(500, json.dumps({"error": {"message": "a\n\x1b[2J\u2028b" + "x" * 10_000}}).encode())[
@@ -270,6 +276,7 @@ class SpeechTests(SynchronousTestCase):
             out += piece
         return out + reader.finish(), reader.media_format
 
+    @shows("F13")
     @settings(max_examples=200, deadline=None)
     @given(st.integers(1, 5000), st.booleans())
     def test_any_cut(self, size: int, odd: bool) -> None:
@@ -277,6 +284,7 @@ class SpeechTests(SynchronousTestCase):
         body = self.PCM + (b"x" if odd else b"")
         self.assertEqual(self.read(body, size), (self.PCM, MediaFormat(Encoding.L16, 24_000)))
 
+    @shows("F13")
     @settings(max_examples=100, deadline=None)
     @given(
         st.integers(1, 5000), st.sampled_from([0, 0xFFFFFFFF, len(PCM)]), st.sampled_from([24_000, 48_000])
@@ -286,6 +294,7 @@ class SpeechTests(SynchronousTestCase):
         body = wav_header(rate_hz, 1, length) + self.PCM
         self.assertEqual(self.read(body, size), (self.PCM, MediaFormat(Encoding.L16, rate_hz)))
 
+    @shows("F13")
     def test_never_noise(self) -> None:
         """Compressed audio, unknown rates and stereo are refused rather than played."""
         for body, kind in (

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.providers.sse import Event, EventReader
 
 LINES = st.one_of(
@@ -70,6 +71,7 @@ def by_the_book(stream: bytes, cap: int) -> tuple[list[Event], int]:
     return events, dropped
 
 
+@shows("F6")
 class CutTests(SynchronousTestCase):
     @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
     @given(STREAMS, st.lists(st.integers(0, 400), max_size=8))
@@ -87,6 +89,7 @@ class CutTests(SynchronousTestCase):
         self.assertEqual(read(single, 32), read([stream], 32))
 
 
+@shows("F6")
 class HabitTests(SynchronousTestCase):
     def events(self, *pieces: bytes) -> list[str]:
         return [event.data for event in read(list(pieces))[0]]

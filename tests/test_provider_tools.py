@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.test_provider_openai_pure import delta, read, sse
 from tests.vendor import FIXTURES
 from voxray.frames import MAX_KEYS, CallInfo, EndCall, PressKeys, Transfer
@@ -61,6 +62,7 @@ class OfferTests(SynchronousTestCase):
         self.assertEqual(to["enum"], ["sales", "desk"])
 
 
+@shows("T27")
 class OrderTests(SynchronousTestCase):
     """What calls ask for."""
 
@@ -150,6 +152,7 @@ class PiecesTests(SynchronousTestCase):
         whole = called([piece(0, "x", name="f", arguments={"to": "a"})])
         self.assertEqual([json.loads(call.arguments or "") for call in whole], [{"to": "a"}])
 
+    @shows("T27")
     def test_bounds(self) -> None:
         """Arguments without end are not kept, and ask for nothing; nor are calls without end."""
         endless = [[piece(0, "x", name="transfer_call", arguments='{"to": "')]]

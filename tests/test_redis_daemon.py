@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import SCRIPTED, STOP, LiveDaemon, Peer, Sentinel, start
+from tests.dangers import shows
 from tests.redis_server import MISSING, RedisServer
 from tests.wsframes import handshake
 
@@ -67,6 +68,7 @@ class Case(SynchronousTestCase):
 
 
 class OutageTests(Case):
+    @shows("F21", "F22")
     def test_calls_go_on(self) -> None:
         """F21, F22: calls that are up hear every packet, as on a quiet day; new ones are taken."""
         redis = RedisServer(self).start()
@@ -116,6 +118,7 @@ class OutageTests(Case):
         board = "voxray:{calls}:until"
         daemon.until(lambda: int(redis.cli("ZCARD", board)) == daemon.metric("voxray_calls_active"))
 
+    @shows("F20")
     def test_down_at_start(self) -> None:
         """F20: it starts, calls are answered, sessions are not; Redis is found when it comes."""
         redis = RedisServer(self)
@@ -131,6 +134,7 @@ class OutageTests(Case):
         self.flips(daemon, 200)
         self.assertEqual(self.asks(daemon, "/start", b"{}")[0], 201)
 
+    @shows("F22", "F51")
     def test_terminated_while_it_is_stopped(self) -> None:
         """The daemon does not wait for a Redis that does not answer."""
         redis = RedisServer(self).start()
@@ -183,6 +187,7 @@ class TwoDaemonsTests(Case):
         self.addCleanup(peer.close)
         return peer
 
+    @shows("F53")
     def test_a_crash(self) -> None:
         """kill -9 with calls up: started again, the instance has given their places back at once."""
         redis = RedisServer(self).start()

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
 from tests.certificates import write_pair
+from tests.dangers import shows
 from tests.redis_server import NO_SENTINEL, THE_REACTOR, RedisServer, RedisTestCase, SentinelServer
 from tests.store_contract import FOREVER, live, together
 from voxray.errors import ConfigError, StoreUnavailable
@@ -53,6 +54,7 @@ class FaultCase(RedisTestCase):
 
 
 class OutageTests(FaultCase):
+    @shows("F20")
     async def test_down_at_start(self) -> None:
         """F20: nobody waits; once Redis is started it is found."""
         redis = RedisServer(self)
@@ -62,6 +64,7 @@ class OutageTests(FaultCase):
         await self.until(lambda: link.up)
         self.assertIsNone(await self.sessions(link).get(str(uuid4())))
 
+    @shows("F21")
     async def test_killed(self) -> None:
         """F21: what was being asked fails at once, and so does the rest; started empty it serves again."""
         redis = self.server()
@@ -78,6 +81,7 @@ class OutageTests(FaultCase):
         self.assertIsNone(await sessions.get(session_id))
         self.assertEqual((await board.reserve(live(2), 1, take_over=False)).count, 1)
 
+    @shows("F22")
     async def test_stopped_and_continued(self) -> None:
         """F22: 50 questions to a Redis that is stopped are all answered in time; later it is as before."""
         redis = self.server()
@@ -94,6 +98,7 @@ class OutageTests(FaultCase):
         await self.until(lambda: link.up)
         self.assertFalse(await tokens.spend("before", FOREVER))
 
+    @shows("F22")
     async def test_nobody_asks(self) -> None:
         """A Redis that stops is found out all the same, and so is its return."""
         redis = self.server()
@@ -107,6 +112,7 @@ class OutageTests(FaultCase):
             self.assertLess(changes[-1][1] - began, 2.0)
         self.assertEqual([up for up, _ in changes], [False, True])
 
+    @shows("F22")
     async def test_a_port_that_never_answers(self) -> None:
         """A listener that accepts and says nothing: it is never up, and costs nobody a moment."""
         with socket.socket() as deaf:
@@ -117,6 +123,7 @@ class OutageTests(FaultCase):
             self.assertFalse(link.up)
             self.assertEqual(await self.why_not(RedisTokens(link).spend("n", FOREVER)), "down")
 
+    @shows("F25")
     async def test_a_port_that_speaks_something_else(self) -> None:
         """An HTTP server, say: it is never up, and nothing of ours breaks."""
         with socket.socket() as other:
@@ -140,6 +147,7 @@ class OutageTests(FaultCase):
 class RefusalTests(FaultCase):
     """F24: a Redis that is there and will not."""
 
+    @shows("F24")
     async def test_full(self) -> None:
         """Without memory it refuses to write: that is an error of the moment, and reading goes on."""
         redis = self.server()
@@ -156,6 +164,7 @@ class RefusalTests(FaultCase):
         redis.cli("CONFIG", "SET", "maxmemory", "0")
         await sessions.put(str(uuid4()), Session(), FOREVER)
 
+    @shows("F24")
     async def test_a_password_from_now_on(self) -> None:
         """It keeps us out, loudly; once the password is gone it is found again."""
         redis = self.server()
@@ -170,6 +179,7 @@ class RefusalTests(FaultCase):
         redis.cli("CONFIG", "SET", "requirepass", "", before=("-a", "pw"))
         await self.until(lambda: link.up)
 
+    @shows("F24")
     async def test_loading(self) -> None:
         """While it still reads its file it is not there."""
         redis = self.server(
@@ -190,6 +200,7 @@ class RefusalTests(FaultCase):
         self.assertFalse(link.up)
         await self.until(lambda: link.up)
 
+    @shows("F23")
     async def test_a_replica(self) -> None:
         """It is not the server to talk to, from the start or later."""
         master, other = self.server(), self.server()
@@ -206,6 +217,7 @@ class RefusalTests(FaultCase):
 class WaysInTests(FaultCase):
     """Users, TLS, sockets."""
 
+    @shows("T21")
     async def test_acl(self) -> None:
         """A user that may do what we need, and nothing but `voxray:*`: the whole of it works."""
         redis = self.server()
@@ -221,6 +233,7 @@ class WaysInTests(FaultCase):
         self.assertEqual((await board.reserve(live(), 1, take_over=False)).count, 1)
         self.assertEqual(self.counted.reasons, [])
 
+    @shows("T10", "F24")
     async def test_a_wrong_password(self) -> None:
         """Never in, loudly, and the password is in no line of the log."""
         redis = self.server("--requirepass", "right")
@@ -232,6 +245,7 @@ class WaysInTests(FaultCase):
         self.assertEqual(self.errors(), ["WRONGPASS", "WRONGPASS"])
         self.assertNotIn("s3cret", str(self.logged))
 
+    @shows("T21")
     async def test_what_the_user_may_not(self) -> None:
         """It is said loudly, once."""
         redis = self.server()
@@ -259,6 +273,7 @@ class WaysInTests(FaultCase):
         self.assertTrue(await RedisTokens(link).spend("n", FOREVER))
 
 
+@shows("T21")
 class TlsTests(FaultCase):
     def secure(self) -> tuple[RedisServer, str]:
         """A server that speaks TLS alone, and its certificate, which is for localhost by name."""
@@ -304,6 +319,7 @@ class TlsTests(FaultCase):
         self.assertRaises(ConfigError, self.link, f"rediss://h?ssl_ca_certs={nothing}")
 
 
+@shows("F23")
 class SentinelTests(FaultCase):
     """F23."""
 

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import write_pair
 from tests.configs import loaded, settings
+from tests.dangers import shows
 from tests.house import House, Line
 from tests.signers import SIGNERS
 from tests.test_attack_trust import PATH, Trusted
@@ -47,6 +48,7 @@ class ReloadTestCase(DrainingTestCase):
         return texts[begun + 1 :]
 
 
+@shows("F52")
 class NewCallsTests(ReloadTestCase):
     """What holds from now on, and for whom."""
 
@@ -216,6 +218,7 @@ class NewCallsTests(ReloadTestCase):
             client.handshake()
 
 
+@shows("F52")
 class MemoryTests(ReloadTestCase):
     """What a reload does not forget."""
 
@@ -409,6 +412,7 @@ class EngineTests(ReloadTestCase):
         self.assertEqual(len(house.daemon._parts.editions), 1)
 
 
+@shows("F52")
 class KeptOutTests(ReloadTestCase):
     """What cannot serve, and what only a restart changes."""
 
@@ -495,6 +499,7 @@ class Inline:
         return work()
 
 
+@shows("F52")
 class OneAtATimeTests(SynchronousTestCase):
     """Signals that come faster than they are worked off."""
 

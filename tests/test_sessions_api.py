@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from prometheus_client import CollectorRegistry
 from twisted.web.resource import Resource
 
+from tests.dangers import shows
 from tests.test_web_http import Answer, HttpTestCase
 from voxray.errors import StoreUnavailable
 from voxray.stores.forms import MAX_BYTES
@@ -98,6 +99,7 @@ class StartTests(SessionCase):
         self.assertEqual(answer.json["data"]["iceConfig"], config)
         self.assertEqual(self.session(answer), Session({}, True))
 
+    @shows("T14")
     def test_not_json(self) -> None:
         """400."""
         for body in (b"{", b"[]", b"7", b"null", b"\xff", b'{"body":NaN}', b"[" * 100_000):
@@ -142,6 +144,7 @@ class StartTests(SessionCase):
             answer = self.start(None, "Idempotency-Key: k")
             self.assertEqual(self.session(answer), Session())
 
+    @shows("F21")
     def test_away(self) -> None:
         """503 and when to come again."""
         self.kept.away = True
@@ -177,6 +180,7 @@ class OfferTests(SessionCase):
                 self.assertEqual(known, (503, "SERVICE_UNAVAILABLE", "Rooms are not built yet"))
                 self.assertEqual(unknown, (404, "NOT_FOUND", "Session not found"))
 
+    @shows("T21")
     def test_ids(self) -> None:
         """T21: nothing but a canonical UUID gets as far as the store."""
         self.kept.away = True
@@ -197,6 +201,7 @@ class OfferTests(SessionCase):
                 self.assertEqual(got, (400, "VALIDATION_ERROR", "Invalid session ID format"), session_id[:50])
         self.assertEqual(self.offer("voxray:session:..%2fx", OFFERS[0])[0], 404)  # a slash: no such path
 
+    @shows("F21")
     def test_away(self) -> None:
         """503 and when to come again."""
         self.kept.away = True
@@ -218,6 +223,7 @@ class AccessTests(SessionCase):
         posts = [*STARTS, *WEBRTC, *(path.format(uuid4()) for path in OFFERS)]
         return [*(("POST", path) for path in posts), ("GET", "/ws")]
 
+    @shows("T26")
     def test_without_a_key(self) -> None:
         """401 before anything is read or looked up."""
         self.kept.away = True
@@ -239,6 +245,7 @@ class AccessTests(SessionCase):
         for method, path in self.every():
             self.assertNotEqual(self.ask(method, path).status, 401, path)
 
+    @shows("T25")
     def test_labels(self) -> None:
         """Their routes are bounded labels, whatever the id."""
         for method, path in self.every():
@@ -246,11 +253,13 @@ class AccessTests(SessionCase):
         labels = ["start"] * 2 + ["webrtc_offer"] * 2 + ["session_offer"] * 2 + ["ws"]
         self.assertEqual([route for route, _, _ in self.recorder.ended], labels)
 
+    @shows("T13")
     def test_big_body(self) -> None:
         """413, as everywhere."""
         self.assertEqual(self.start(b"x" * 300_001).status, 413)
 
 
+@shows("T26")
 class PageTests(SessionCase):
     """Browsers."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import House, Line
 from tests.test_exotel_carrier import EXOTEL
 from tests.test_exotel_carrier import call as exotel_call
@@ -67,6 +68,7 @@ class PhraseTests(SynchronousTestCase):
         self.assertNotIn("Green", said[1])
 
 
+@shows("T29")
 class IdleTests(SynchronousTestCase):
     def quiet_call(self, secs: float, **document: object) -> Line:
         keys = {"user_idle_timeout_secs": 3, "goodbye": "Bye.", "idle_prompt": "Hello?", **document}
@@ -103,11 +105,13 @@ class EndTests(SynchronousTestCase):
         line.silence(1.1)
         self.assertEqual((line.said, line.code), (["Bye."], 1000))
 
+    @shows("T29")
     def test_max_call_secs(self) -> None:
         """The longest call: goodbye, and the socket is closed."""
         self.ends_after(3.0, max_call_secs=3)
         self.ends_after(6.0, max_call_secs=6)
 
+    @shows("T29")
     def test_rtc_max_duration_secs(self) -> None:
         """The Go project's name does the same; the shorter of the two holds; 0 and less are no limit."""
         self.ends_after(3.0, rtc_max_duration_secs=3)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import House
 from tests.test_exotel_serializer import start as exotel_start
 from tests.test_plivo_serializer import CALL_UUID
@@ -156,6 +157,7 @@ class ConductTests(SynchronousTestCase):
         house.pass_time(1.0, 0.5)
         self.assertEqual((line.code, call.code), (1008, None))
 
+    @shows("F40")
     def test_ping_interval_secs(self) -> None:
         """A ping every so often; with 0 none."""
         for interval, pings in ((4, 5), (10, 2), (0, 0)):
@@ -164,6 +166,7 @@ class ConductTests(SynchronousTestCase):
             house.pass_time(20.5, 0.5)
             self.assertEqual(line.pings, pings, interval)
 
+    @shows("F40")
     def test_dead_peer_secs(self) -> None:
         """A carrier that sends nothing at all for so long is gone, and its call with it."""
         house = House(self, {"dead_peer_secs": 6})

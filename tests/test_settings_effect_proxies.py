@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import write_pair
 from tests.configs import loaded
+from tests.dangers import shows
 from tests.house import House, Line
 from tests.test_media_socket import start
 from tests.test_settings_effect_server import TlsClient
@@ -40,6 +41,7 @@ def logged(house: House) -> str:
     return "\n".join(str(formatEvent(event)) for event in house.logged)
 
 
+@shows("T8")
 class HeaderTests(SynchronousTestCase):
     def stream(self, house: House) -> str | None:
         line = Line(house)

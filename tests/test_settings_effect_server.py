@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import write_pair
+from tests.dangers import shows
 from tests.house import House, Line, free_port
 from tests.test_web_http import FORM, Answer
 from tests.wsframes import handshake
@@ -70,6 +71,7 @@ class ListeningTests(SynchronousTestCase):
         house = House(self, {"port": port})
         self.assertEqual(house.address, ("127.0.0.1", port))
 
+    @shows("F61")
     def test_port_in_use(self) -> None:
         """A port that another program has is said before anything runs."""
         with socket.socket() as other:
@@ -138,6 +140,7 @@ class WebhookTests(SynchronousTestCase):
         line.raw(handshake())
         self.assertEqual(Answer(line.transport.value()).status, 404)
 
+    @shows("F58")
     def test_max_calls(self) -> None:
         """With two lines the third caller is refused as busy, and its socket is not let in."""
         house = House(self, {"max_calls": 2})
@@ -186,6 +189,7 @@ class WatchTests(SynchronousTestCase):
         house.dial().send({"event": "stop"})
         self.assertEqual(len(house.records), 1)
 
+    @shows("F54")
     def test_cdr_file_full(self) -> None:
         """A record that cannot be written is counted; its line in the journal is there all the same."""
         house = House(self, {"cdr_file": "/dev/full"})
@@ -206,6 +210,7 @@ class WatchTests(SynchronousTestCase):
         self.assertIn("total", turn["parts_ms"])
         return ["\n".join(map(write, house.logged)) for write in (str, text_line, json_line)]
 
+    @shows("T11")
     def test_log_transcripts(self) -> None:
         """What was said is in the log when asked for, and nowhere in it otherwise."""
         for shown in self._turn_logged({"log_transcripts": True}):

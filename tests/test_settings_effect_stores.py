@@ -8,7 +8,10 @@ from uuid import uuid4
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.house import House, Line
+from tests.stalling import StallingActivity
 from tests.test_web_http import Answer
+from voxray import edition
+from voxray.frames import TextDelta
 
 REDIS = {"session_store": "redis", "redis_url": "unix://:pw@/nowhere/redis.sock"}
 
@@ -73,3 +76,36 @@ class SessionTests(SynchronousTestCase):
                 answers = [ask(house, method, "/start", Origin=origin) for origin in (mine, other)]
                 got = [answer.headers.get("access-control-allow-origin") for answer in answers]
                 self.assertEqual(got, allowed)
+
+
+class QueueTests(SynchronousTestCase):
+    def test_pipeline_input_queue_cap(self) -> None:
+        """An ear that is stuck for a minute has so many packets waiting, not more, and the call goes on.
+
+        The socket is read all the while: a key pressed behind the audio is answered at once.
+        """
+        activity = StallingActivity()
+        self.patch(edition, "EnergyVoiceActivity", lambda threshold: activity)
+        replies = [[TextDelta("Key pressed.")], [TextDelta("Welcome back.")]]
+        house = House(self, {"pipeline_input_queue_cap": 80}, *replies)
+        line = house.dial()
+        line.silence(1)
+        activity.stuck = True
+        line.silence(60)
+        page = house.ask("GET", "/metrics").body
+        self.assertIn(b'voxray_pipeline_queue_depth{stage="vad"} 80.0', page)
+        self.assertIn(b'voxray_pipeline_queue_depth{stage="stt"} 0.0', page)
+        line.press("1#")
+        line.silence(1)
+        self.assertEqual(line.said, ["Key pressed."])
+        activity.go_on()
+        line.silence(1)
+        line.tone(1)
+        line.silence(1)
+        line.answer("Hello?")
+        line.silence(1)
+        self.assertEqual(line.said, ["Key pressed.", "Welcome back."])
+        page = house.ask("GET", "/metrics").body
+        self.assertIn(b'voxray_pipeline_queue_depth{stage="vad"} 0.0', page)
+        dropped = page.partition(b'voxray_pipeline_dropped_total{stage="vad"} ')[2].split()[0]
+        self.assertGreater(float(dropped), 2_900)

@@ -9,9 +9,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.signals import Signals
 
 
+@shows("F52")
 class HangUpTests(SynchronousTestCase):
     """SIGHUP: everything that can be read again is, whatever happens to one of them."""
 
@@ -52,6 +54,7 @@ class HangUpTests(SynchronousTestCase):
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
 
 
+@shows("F51")
 class TermTests(SynchronousTestCase):
     """SIGTERM and SIGINT: told each time, and nothing else."""
 

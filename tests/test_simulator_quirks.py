@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.carrier_side import AgentSite
+from tests.dangers import shows
 from tests.test_simulator_carriers import WEBHOOKS, Agents, Line
 from voxray.simulator import report
 from voxray.simulator.arguments import plan_of
@@ -32,6 +33,7 @@ def quirky(carrier: str, quirks: Quirks) -> tuple[SimulatedCall, Clock]:
     return SimulatedCall(clock, ids, Script(), wire=wire, quirks=quirks), clock
 
 
+@shows("F44")
 class MarkTests(SynchronousTestCase):
     def test_marks_after_a_clear_either_way(self) -> None:
         """On every carrier those a clear overtakes can be made to come back, or not to."""
@@ -224,6 +226,7 @@ class Loopback(TestCase):
         self.assertEqual([got.fields["CallUUID"] for got in site.webhook.got], [result.ids.call_sid] * 2)
         self.assertEqual(len(site.sockets), 1)
 
+    @shows("F38")
     async def test_a_dropped_connection_is_dialled_again(self) -> None:
         """Plivo, over TCP: the agent sees 1006, then the same call on another socket, at the same path."""
         site = AgentSite(self, "plivo")

@@ -17,6 +17,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.carrier_side import PUBLIC, STREAM, TOKEN_PATH, AgentSite, Got
+from tests.dangers import shows
 from voxray.simulator import cli
 from voxray.simulator.caller import SimulatedCall
 from voxray.simulator.carriers import CARRIERS
@@ -203,6 +204,7 @@ class SocketTests(TestCase):
             self.assertRegex(str(socket.got), "'a': '1'|a=1")
 
 
+@shows("T10")
 class SecrecyTests(SynchronousTestCase):
     def test_tokens_and_passwords_are_masked(self) -> None:
         """What follows /telephony/ws/ and a URL's credentials are dots, in a line and in a document."""

@@ -16,6 +16,7 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.configs import LOCAL
+from tests.dangers import shows
 from tests.house import free_port
 from voxray import __version__, logs
 from voxray.options import Options
@@ -90,6 +91,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options.settings.server.port, 9)
         self.assertEqual(self.parse("-c", self.path).settings.server.port, 8080)
 
+    @shows("F61")
     def test_mistakes(self) -> None:
         """Wrong options, a missing file, a wrong key: one line each."""
         for words, text in (
@@ -115,6 +117,7 @@ class OptionsTests(SynchronousTestCase):
             for word in words:
                 self.assertIn(text, self.refused(word, "--config", self.path))
 
+    @shows("T12", "F61")
     def test_one_line_always(self) -> None:
         """A name with a newline or an escape sequence stays on one line of ASCII."""
         line = self.refused("--config", "/nowhere\n\x1b[31m\u2603.json")
@@ -189,6 +192,7 @@ class TwistdTests(SynchronousTestCase):
         self.assertNotIn("import voxray", text)
         self.assertNotIn("from voxray", text)
 
+    @shows("F61")
     def test_one_line(self) -> None:
         """A mistake in the configuration: one line, no traceback, no usage dump, status 1."""
         bad = Path(self.mktemp()).absolute()
@@ -207,6 +211,7 @@ class TwistdTests(SynchronousTestCase):
             ),
         )
 
+    @shows("F61")
     def test_engine_missing(self) -> None:
         """What is found out only when the engines start: one line, status 1, and no pid file stays behind."""
         here = Path(self.mktemp()).absolute()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.call.expected import Expected
 from voxray.errors import ConfigError
 from voxray.stores.address import RedisAddress, parse
@@ -80,6 +81,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assertEqual(live_of(live_text(call)), call)
 
 
+@shows("T21", "F25")
 class DistrustTests(SynchronousTestCase):
     """Readers of strangers' writing."""
 
@@ -122,6 +124,7 @@ class DistrustTests(SynchronousTestCase):
         self.assertNotIn(b"s3cret", expected_text(Expected("id", "twilio", "CA1", token="s3cret")))
 
 
+@shows("T21")
 class IdTests(SynchronousTestCase):
     def test_session_ids(self) -> None:
         """A canonical UUID, and no other writing of it."""
@@ -228,6 +231,7 @@ class AddressTests(SynchronousTestCase):
         with contextlib.suppress(ConfigError):
             parse(url)
 
+    @shows("T10")
     def test_for_the_log(self) -> None:
         """Neither user nor password is in it."""
         for url, text in (

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.redis_server import Counted
 from voxray.errors import StoreUnavailable
 from voxray.stores.link import (
@@ -99,6 +100,7 @@ class LinkTestCase(SynchronousTestCase):
 
 
 class AskingTests(LinkTestCase):
+    @shows("F20")
     def test_down(self) -> None:
         """Before there is a connection, and after it is lost, the answer is no at once."""
         self.assertEqual(self.reason(self.ask()), "down")
@@ -112,6 +114,7 @@ class AskingTests(LinkTestCase):
         self.assertEqual(self.changes, [True, False])
         self.assertEqual(self.counted.reasons, ["down", "down"])
 
+    @shows("F22")
     def test_late(self) -> None:
         """Half a second, and the whole connection is given up: everybody else hears at once."""
         wire = self.come()
@@ -236,6 +239,7 @@ class StayingTests(LinkTestCase):
         self.assertTrue(0 < pause_secs(failures, dice) <= LONGEST_PAUSE_SECS)
 
 
+@shows("F24")
 class TellingTests(LinkTestCase):
     def test_once_for_each_outage(self) -> None:
         """Not for each try."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from uuid import uuid4
 
+from tests.dangers import shows
 from tests.redis_server import RedisTestCase
 from tests.store_contract import (
     FOREVER,
@@ -61,6 +62,7 @@ class TwoInstancesTests(StoresCase):
             won = await together(*racers)
             self.assertEqual([sum(won[i : i + 2]) for i in range(0, 200, 2)], [1] * 100)
 
+    @shows("F58")
     async def test_exact_admission(self) -> None:
         """200 ask at once, half of each instance, for 50 places: exactly 50 get one."""
         other = RedisBoard(await self.linked(self.redis.url), self.counted.poisoned)
@@ -69,6 +71,7 @@ class TwoInstancesTests(StoresCase):
         verdicts = [reserved.verdict for reserved in await together(*asking)]
         self.assertEqual((verdicts.count(Verdict.ADMITTED), verdicts.count(Verdict.FULL)), (50, 150))
 
+    @shows("F24")
     async def test_after_a_restart(self) -> None:
         """An empty Redis has forgotten our scripts too, and is told them again."""
         await self.board.reserve(live(), 1, take_over=False)
@@ -101,6 +104,7 @@ class GoTests(StoresCase):
             self.assertEqual(await self.sessions.get(session_id), session)
 
 
+@shows("T21", "F25")
 class PoisonTests(StoresCase):
     """F25, T21: values that others wrote."""
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.redis_server import THE_REACTOR, RedisTestCase
 from tests.store_contract import announced, live, together
 from voxray.errors import StoreUnavailable
@@ -139,6 +140,7 @@ class TogetherTests(Instances):
         self.clock.pump([1.0] * int(TTL_SECS))
         self.assertEqual(self.count(), 1)
 
+    @shows("F38")
     def test_a_newer_stream_elsewhere(self) -> None:
         """The older one is told within a beat, and gives nothing back."""
         older, newer = live(1, node="a"), live(1, node="b")
@@ -160,6 +162,7 @@ class TogetherTests(Instances):
         self.clock.advance(OVER_SECS)
         self.assertFalse(self.now(self.b.seen("twilio", "CA1")))
 
+    @shows("F53")
     def test_started_again(self) -> None:
         """An instance that crashed forgets its calls when it starts again: their carriers may ask anew."""
         self.enter(self.a, live(1, node="a"))
@@ -171,6 +174,7 @@ class TogetherTests(Instances):
         self.assertTrue(self.now(again.seen("twilio", "CA2")))
 
 
+@shows("F21")
 class AloneTests(Instances):
     """While Redis is away."""
 
@@ -296,10 +300,12 @@ class OverRedisTests(RedisTestCase):
         got = await together(*(b.enter(live(200 + n), take_over=False) for n in range(9)))
         self.assertEqual(got.count(Verdict.ADMITTED), 4)
 
+    @shows("F21", "F24")
     async def test_killed(self) -> None:
         """And started empty."""
         await self.outage(lambda redis: redis.kill(), lambda redis: redis.start())
 
+    @shows("F24")
     async def test_full(self) -> None:
         """-OOM: it is there, and takes nothing."""
         await self.outage(
@@ -307,6 +313,7 @@ class OverRedisTests(RedisTestCase):
             lambda redis: redis.cli("CONFIG", "SET", "maxmemory", "0"),
         )
 
+    @shows("F22")
     async def test_a_place_asked_of_a_stopped_redis(self) -> None:
         """It grants it when it goes on, when nobody waits any more: the place is a live call's, or lapses."""
         redis = self.server()

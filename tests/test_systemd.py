@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import SCRIPTED, LiveDaemon, start
 from tests.configs import loaded
+from tests.dangers import shows
 from voxray.errors import ConfigError
 from voxray.listening import adopt, chosen, passed
 from voxray.systemd import Notify
@@ -70,6 +71,7 @@ class NotifyTests(SynchronousTestCase):
         notify.extend(330)
         self.assertEqual(self.manager.heard(), ["EXTEND_TIMEOUT_USEC=330000000"])
 
+    @shows("F55")
     def test_watchdog(self) -> None:
         """The watchdog is fed at half its period, for as long as the reactor runs."""
         notify = self.notify(WATCHDOG_USEC="4000000", WATCHDOG_PID=str(os.getpid()))
@@ -276,6 +278,7 @@ class LiveTests(SynchronousTestCase):
         self.addCleanup(made.stop)
         return made
 
+    @shows("F51", "F52")
     def test_life(self) -> None:
         """READY when a call would be answered, not before; watchdog and calls; a reload; STOPPING."""
         daemon = self.daemon()
@@ -304,6 +307,7 @@ class LiveTests(SynchronousTestCase):
             said += self.manager.heard(5)
         self.assertIn("STOPPING=1", said)
 
+    @shows("F61")
     def test_cannot_start(self) -> None:
         """A daemon that cannot start never says that it is ready."""
         daemon = self.daemon(tts_provider="local", tts_voice="bob")

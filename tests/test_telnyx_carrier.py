@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import House
 from tests.test_call_call import TONE
 from tests.test_telnyx_serializer import START
@@ -62,6 +63,7 @@ class AnswerTests(SynchronousTestCase):
             expected = f"{declaration}<Response><Dial><{noun}>{to}</{noun}></Dial></Response>"
             self.assertEqual(documents.connect(to).decode(), expected)
 
+    @shows("T7")
     @settings(max_examples=300, deadline=None)
     @given(st.text(max_size=600), st.text(max_size=600))
     def test_no_injection(self, name: str, value: str) -> None:

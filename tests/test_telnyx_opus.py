@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.house import House
 from tests.test_audio_opus import PACKET, decoded, encoded, likeness, speech
 from tests.test_telnyx_serializer import START, media, started
@@ -62,6 +63,7 @@ class HearingTests(SynchronousTestCase):
         unnumbered = [leg().decode(media(TONE[0])), leg().decode(media(TONE[0], chunk="x"))]
         self.assertEqual(heard(unnumbered).tolist(), decoded(TONE[:1]).tolist() * 2)
 
+    @shows("F37")
     def test_out_of_order(self) -> None:
         """Packets are put right before they are decoded, and come as one frame."""
         frames = feed(leg(), [1, 3, 2, 4, 2])
@@ -123,6 +125,7 @@ class HearingTests(SynchronousTestCase):
         """The outbound track is let pass before anybody asks whether it is a packet."""
         self.assertEqual(leg().decode(media(GARBAGE, track="outbound")), Ignored("outbound_track"))
 
+    @shows("F37")
     @settings(max_examples=300, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=60))
     def test_any_order(self, arrivals: list[tuple[int, bool]]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.test_twilio_serializer import spoil
 from voxray import frames
 from voxray.audio.codec import codec_for
@@ -200,6 +201,7 @@ class MediaTests(SynchronousTestCase):
             ours = base64.b64decode(json.loads(serializer.media(frame.payload))["media"]["payload"])
             self.assertEqual(ours, sent.ljust(640, b"\0"))
 
+    @shows("F35")
     def test_half_samples(self) -> None:
         """A stray byte is dropped, and does not turn what follows into noise."""
         serializer = self.l16()
@@ -274,6 +276,7 @@ def jittered(draw: st.DrawFn) -> list[int]:
     return sorted(range(1, count + 1), key=lambda n: (n + delays[n - 1], n))
 
 
+@shows("F37")
 class ReorderTests(SynchronousTestCase):
     """The window, by numbers alone."""
 
@@ -341,6 +344,7 @@ class ReorderTests(SynchronousTestCase):
             self.assertLessEqual(len(reorder._waiting), WINDOW)
 
 
+@shows("F37")
 class OutOfOrderTests(SynchronousTestCase):
     """The window, on the wire."""
 
@@ -381,6 +385,7 @@ messages = st.fixed_dictionaries(
 )
 
 
+@shows("F30", "F34", "F36")
 class MalformedTests(SynchronousTestCase):
     """Ten thousand messages nobody should send, all to one stream: none may spoil it for good."""
 

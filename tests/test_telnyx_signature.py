@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.carriers.telnyx_signature import TOLERANCE_SECS, TelnyxAuthenticity, judge, public_key
 from voxray.interfaces import Proof, SignedRequest
 
@@ -24,6 +25,7 @@ BODY = b"CallSid=v3%3AT02l&From=%2B13122010094&To=%2b13122123456"
 HAVE_NACL = importlib.util.find_spec("nacl") is not None
 
 
+@shows("T2")
 class SignatureTests(SynchronousTestCase):
     """Ed25519 over timestamp|body."""
 
@@ -78,6 +80,7 @@ class SignatureTests(SynchronousTestCase):
         for text in (same, sent.rstrip("="), sent + "=", f" {sent}", sent + "\n"):
             self.assertIs(judge([self.key], self.timestamp, self.body, text, self.now), Proof.FORGED)
 
+    @shows("T4")
     def test_stale(self) -> None:
         """More than five minutes off, either way: perhaps a replay. A forgery's age does not matter."""
         sent = self.vector["signature"]
@@ -108,6 +111,7 @@ class SignatureTests(SynchronousTestCase):
         public_key(f" {self.vector['public_key_base64']}\n")
 
 
+@shows("T2")
 class AuthenticityTests(SynchronousTestCase):
     """Webhooks, signed by libsodium."""
 
@@ -154,6 +158,7 @@ class AuthenticityTests(SynchronousTestCase):
             ):  # fmt: skip
                 self.assertIs(self.check.webhook(replace(signed, headers=headers), NOW), Proof.UNSIGNED)
 
+    @shows("T4")
     def test_stale(self) -> None:
         """A replay after five minutes is known as one."""
         for at in (NOW - 301, NOW + 301):

@@ -11,6 +11,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority, write_pair
+from tests.dangers import shows
 from voxray.errors import ConfigError
 from voxray.tls import CURVES, FILE_MAX, Pair, load
 
@@ -70,6 +71,7 @@ class FilesTestCase(SynchronousTestCase):
         return str(path)
 
 
+@shows("T23")
 class LoadTests(FilesTestCase):
     """Good files are loaded; bad ones are one line that names the key of the configuration."""
 
@@ -143,6 +145,7 @@ class LoadTests(FilesTestCase):
         )
 
 
+@shows("T23")
 class ProfileTests(FilesTestCase):
     """Mozilla's intermediate profile; `scripts/check_tls.sh` has sslyze's word on the rest."""
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.doors import Doors, twilio_trunk
 from voxray.call.expected import MAX_EXPECTED, OVER_SECS, Expectations, Expected, Welcome
 from voxray.carriers.plivo import PlivoDocuments
@@ -142,6 +143,7 @@ class ModeTests(SynchronousTestCase):
         self.assertIsInstance(house.starts("", signed=""), Welcome)
         self.assertIsNotNone(house.answers())
 
+    @shows("T6")
     def test_nothing_verified_without_signature(self) -> None:
         """What an unsigned webhook said is used, but the carrier's REST API is not asked about it."""
         house = House(twilio_trunk())
@@ -150,6 +152,7 @@ class ModeTests(SynchronousTestCase):
         assert isinstance(welcome, Welcome) and welcome.expected is not None
         self.assertEqual((welcome.expected.from_number, welcome.expected.verified), ("+15550001", False))
 
+    @shows("T1")
     def test_signature_alone(self) -> None:
         """Where upgrades are signed that is enough; where not, a signed webhook must have told of it."""
         house = House(trunk(Rules(signature=True)))
@@ -165,6 +168,7 @@ class ModeTests(SynchronousTestCase):
         self.assertTrue(welcome.expected.verified)
         self.assertEqual(reason(house.starts("", signed="")), "call_not_announced")
 
+    @shows("T1", "T6")
     def test_token_alone(self) -> None:
         """Webhooks are not checked, streams are; and nothing is thought to be verified."""
         house = House(trunk(Rules(token=True)))
@@ -207,6 +211,7 @@ class WebhookTests(SynchronousTestCase):
         self.assertTrue(expected.verified)
         self.assertIsInstance(house.tokens.read(expected.token, house.wall), Claim)
 
+    @shows("T2")
     def test_not_genuine(self) -> None:
         """Unsigned comes with the carrier's advice, forged with the URL it was checked against, no query."""
         house = House(trunk())
@@ -217,6 +222,7 @@ class WebhookTests(SynchronousTestCase):
         self.assertIn("https://h/:", forged.hint)
         self.assertIn("telephony_auth", forged.hint)
 
+    @shows("T4")
     def test_asked_again(self) -> None:
         """The same answer before the stream; while it is up, and for an hour after, none: a replay."""
         house = House(trunk())
@@ -249,6 +255,7 @@ class WebhookTests(SynchronousTestCase):
         self.assertEqual(len(house.expectations), 0)
 
 
+@shows("T1")
 class StreamTests(SynchronousTestCase):
     """The second and the third door."""
 
@@ -262,6 +269,7 @@ class StreamTests(SynchronousTestCase):
         self.assertTrue(welcome.expected.verified)
         self.assertEqual(reason(house.starts(token)), "token_spent")
 
+    @shows("T5")
     def test_two_sockets_one_token(self) -> None:
         """Both may connect; the first `start` wins."""
         house = House(trunk())
@@ -316,6 +324,7 @@ class StreamTests(SynchronousTestCase):
         house = House(trunk(parameters=False))
         self.assertEqual(reason(house.connects("")), "token_missing")
 
+    @shows("T5", "F38")
     def test_owns_the_live_call(self) -> None:
         """Its own unspent token lets a new stream take the place of the old one; nothing else does."""
         house = House(trunk())
@@ -424,6 +433,7 @@ class TokenTests(SynchronousTestCase):
         """Two answers have two tokens."""
         self.assertNotEqual(self.tokens.mint("twilio", SID, 1.0), self.tokens.mint("twilio", SID, 1.0))
 
+    @shows("T1")
     @given(st.data())
     def test_every_character_counts(self, data: st.DataObject) -> None:
         """A token with one character changed is forged or malformed."""
@@ -435,6 +445,7 @@ class TokenTests(SynchronousTestCase):
             return  # base64's last character has bits to spare, and is compared as text for the signature
         self.assertIn(self.tokens.read(changed, 1000.0), (Fault.FORGED, Fault.MALFORMED))
 
+    @shows("T1")
     @given(st.text() | st.text("abcAB-_.=", max_size=700))
     def test_rubbish(self, text: str) -> None:
         """Nothing that is not ours is read, and nothing raises."""
@@ -465,6 +476,7 @@ class TokenTests(SynchronousTestCase):
         self.assertIsInstance(self.tokens.read(token, 1000.0), Claim)
         self.assertEqual(list(self.tokens._former), [b"new"])
 
+    @shows("F56")
     def test_spent_ones_are_forgotten_when_expired(self) -> None:
         """Memory does not grow with the number of calls."""
         for second in range(500):
@@ -478,6 +490,7 @@ class TokenTests(SynchronousTestCase):
 class ExpectationTests(SynchronousTestCase):
     """What is remembered of calls to come and calls that were."""
 
+    @shows("F56")
     def test_they_do_not_pile_up(self) -> None:
         """Webhooks whose stream never comes are forgotten, by age and by number."""
         expectations = Expectations(60.0)

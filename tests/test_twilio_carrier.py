@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.carriers.twilio import TwilioDocuments
 from voxray.frames import IncomingCall
 
@@ -40,6 +41,7 @@ class AnswerTests(SynchronousTestCase):
         expected = b'<?xml version="1.0" encoding="UTF-8"?><Response><Reject reason="busy"/></Response>'
         self.assertEqual(TwilioDocuments().busy(), expected)
 
+    @shows("T7")
     @settings(max_examples=500, deadline=None)
     @given(st.text(max_size=600), st.text(max_size=600))
     def test_no_injection(self, name: str, value: str) -> None:
@@ -51,6 +53,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(set(parameter.attrib), {"name", "value"})
         self.assertLessEqual(len(parameter.attrib["value"]), 500)
 
+    @shows("T7")
     def test_what_xml_cannot_carry(self) -> None:
         """Control characters are dropped, markup is escaped."""
         answer = TwilioDocuments().answer("wss://h/x", {"n": 'a\x00\x1b"/><Hangup/>&\ud800b />'})
@@ -70,6 +73,7 @@ class AnswerTests(SynchronousTestCase):
             expected = f"{declaration}<Response><Dial>{inside}</Dial></Response>"
             self.assertEqual(documents.connect(to).decode(), expected)
 
+    @shows("T7")
     @settings(max_examples=200, deadline=None)
     @given(st.text(max_size=80))
     def test_connect_no_injection(self, to: str) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray import frames
 from voxray.errors import BadMessage
 from voxray.frames import ULAW_8K, Audio, Connected, Dtmf, Ignored, Mark, StreamStarted, StreamStopped
@@ -180,12 +181,14 @@ class MediaTests(SynchronousTestCase):
         ):
             self.assertEqual(decode(media(spelling)), Audio(audio))
 
+    @shows("F34")
     def test_bad_base64(self) -> None:
         """What is no base64 is dropped, not turned into something else."""
         for bad in ("!!!!", "A", "AAAAA", "AA\0AA", "AA=A", "é===", "AAAA\ud800", "日本"):
             problem = self.assertRaises(BadMessage, decode, media(bad))
             self.assertIn(problem.reason, ("bad_base64", "not_json"), bad)
 
+    @shows("F35")
     def test_any_size(self) -> None:
         """Packets are whatever arrives; an empty one is no audio."""
         for size in (1, 159, 160, 161, 320, 3200, 48_000):
@@ -252,6 +255,7 @@ class OtherMessageTests(SynchronousTestCase):
         ):
             self.assertEqual(self.assertRaises(BadMessage, decode, message).reason, reason, message)
 
+    @shows("T14")
     def test_without_orjson(self) -> None:
         """The standard library's JSON is made as strict."""
         for bad in (b'{"event":NaN}', "{}".encode("utf-16"), b"\xff", b"[1e999"):
@@ -294,6 +298,7 @@ def spoil(message: Any, dice: random.Random) -> Any:
     return copy
 
 
+@shows("F30", "F34", "F36")
 class MalformedTests(SynchronousTestCase):
     """Ten thousand messages nobody should send."""
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.carriers.twilio_signature import (
     SHA1,
     SHA256,
@@ -34,6 +35,7 @@ HAVE_SDK = importlib.util.find_spec("twilio") is not None
 NO_SDK = "the twilio package is not installed (make dev)"
 
 
+@shows("T2")
 class SignatureTests(SynchronousTestCase):
     """The vendor's published vectors, and what must not pass."""
 
@@ -59,6 +61,7 @@ class SignatureTests(SynchronousTestCase):
                     vector["id"],
                 )
 
+    @shows("T3")
     def test_ports(self) -> None:
         """The default port may be said or not, on either side."""
         for vector in self.vectors:
@@ -68,6 +71,7 @@ class SignatureTests(SynchronousTestCase):
         with_port = signature("12345", "https://h.example/x")
         self.assertTrue(verify(["12345"], "https://h.example:443/x", [], with_port))
 
+    @shows("T3")
     def test_upgrade(self) -> None:
         """The WebSocket upgrade signs the wss URL, with or without a slash; the https one does not pass."""
         token = "0123456789abcdef0123456789abcdef"
@@ -119,6 +123,7 @@ def post(form: dict[str, str], url: str = URL, **headers: str) -> SignedRequest:
     return SignedRequest("POST", url, {**content_type, **named}, urlencode(form).encode())
 
 
+@shows("T2")
 class AuthenticityTests(SynchronousTestCase):
     """Webhooks and upgrades, signed by twilio's RequestValidator."""
 
@@ -249,6 +254,7 @@ class AuthenticityTests(SynchronousTestCase):
         ):  # fmt: skip
             self.assertEqual(algorithm_of(text), get_signature_algorithm(text).upper(), text)
 
+    @shows("T3")
     def test_upgrade(self) -> None:
         """The four ways Twilio may spell the socket's URL pass; another scheme, host or path does not."""
         request = SignedRequest("GET", UPGRADE, {})
@@ -267,6 +273,7 @@ class AuthenticityTests(SynchronousTestCase):
                 signed = replace(request, headers=self.sign(url, {}, algorithm))
                 self.assertIs(self.check.upgrade(signed, 0.0), Proof.FORGED, url)
 
+    @shows("T3", "T28")
     def test_ipv6(self) -> None:
         """A literal address's colons are no port."""
         for ours, theirs in (

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import Stage
 from voxray.warming import GAP_SECS, MAX_AT_ONCE, Warming
 
@@ -42,6 +43,7 @@ class WarmingTests(SynchronousTestCase):
         Warming([self.provider, other], self.clock).call_rings()
         self.assertEqual((len(self.provider.waiting), len(other.waiting)), (0, 1))
 
+    @shows("F59")
     def test_a_vendor_that_hangs(self) -> None:
         """A few wait for it and no more; when one is through, the next may."""
         self.assertEqual(self.ring(100, GAP_SECS), MAX_AT_ONCE)

@@ -14,6 +14,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
+from tests.dangers import shows
 from tests.doors import AnyGuest, twilio_trunk
 from tests.test_media_socket import Recorder as MediaCounts
 from tests.test_media_socket import Transport, start
@@ -37,6 +38,7 @@ def asked(peer: str, **headers: bytes | Sequence[bytes]) -> Origin:
     return origin(peer, lambda name: lines.get(name, []), TRUSTED)
 
 
+@shows("T8")
 class ClientTests(SynchronousTestCase):
     """X-Forwarded-For."""
 
@@ -96,6 +98,7 @@ class ClientTests(SynchronousTestCase):
         line = b"198.51.100.1" + b", 10.0.0.2" * HOPS_MAX
         self.assertEqual(asked("10.0.0.1", xff=line).client, "10.0.0.2")
 
+    @shows("T28")
     def test_peers(self) -> None:
         """IPv4 in IPv6 clothes, a zone, an IPv6 proxy, no address at all."""
         for peer in ("::ffff:10.0.0.1", "2001:db8::1", "2001:db8::1%eth0", "127.0.0.1"):
@@ -113,6 +116,7 @@ class ClientTests(SynchronousTestCase):
             self.assertEqual(seen, Origin(peer))
 
 
+@shows("T8")
 class SchemeAndHostTests(SynchronousTestCase):
     """X-Forwarded-Proto and -Host, from a trusted peer."""
 
@@ -146,6 +150,7 @@ class SchemeAndHostTests(SynchronousTestCase):
             self.assertEqual(asked("10.0.0.1", xfh=line).host, host, line)
 
 
+@shows("T8")
 class SiteTests(HttpTestCase):
     """Through the site: the answer's URL, the signed URL, the access log."""
 
@@ -192,6 +197,7 @@ class SiteTests(HttpTestCase):
         for value in ('wss"><', "http", "javascript"):
             self.assertEqual(self.stream(f"X-Forwarded-Proto: {value}"), "wss://h.example/telephony/ws")
 
+    @shows("T3")
     def test_signed_url(self) -> None:
         """A signature is checked over what a trusted proxy says was dialled; by default over https."""
         self.trunk = twilio_trunk(Rules(signature=True), self)  # type: ignore[arg-type]

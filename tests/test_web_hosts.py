@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.web import envelope
 from voxray.web.hosts import acceptable, public_host, sent_host, stream_url, valid_host
 
@@ -51,6 +52,7 @@ BAD = (
 )
 
 
+@shows("T7")
 class HostTests(SynchronousTestCase):
     """Syntax, and which host wins."""
 
@@ -90,6 +92,7 @@ class HostTests(SynchronousTestCase):
             )
 
 
+@shows("T12")
 class RequestIdTests(SynchronousTestCase):
     """The caller's id for a request."""
 

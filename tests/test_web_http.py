@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
+from tests.dangers import shows
 from tests.doors import Doors, twilio_trunk
 from tests.test_web_hosts import BAD
 from voxray.frames import IncomingCall
@@ -45,9 +46,13 @@ class Recorder:
     def __init__(self) -> None:
         self.active = 0
         self.ended: list[tuple[str, str, int]] = []
+        self.late: list[tuple[str, str]] = []
 
     def request_started(self, route: str) -> None:
         self.active += 1
+
+    def timed_out(self, route: str, method: str) -> None:
+        self.late.append((route, method))
 
     def request_ended(self, route: str, method: str, status: int, seconds: float) -> None:
         self.active -= 1
@@ -173,6 +178,7 @@ class ProbeTests(HttpTestCase):
         self.assertEqual((answer.status, answer.body), (204, b""))
         self.assertEqual(self.ask("POST", "/metrics").status, 405)
 
+    @shows("T30")
     def test_wrong_method(self) -> None:
         """405 carries the code BAD_REQUEST, as the contract has it."""
         for method, path in (
@@ -209,6 +215,7 @@ class ProbeTests(HttpTestCase):
         self.assertNotIn(b"Traceback", answer.body)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
 
+    @shows("T25")
     def test_metrics_of_requests(self) -> None:
         """Route and method are bounded labels, whatever is asked."""
         self.ask("GET", "/health")
@@ -259,6 +266,7 @@ class WebhookTests(HttpTestCase):
         )
         self.assertEqual(self.ask("GET", "/").json["data"], {"status": "Bot started with twilio"})
 
+    @shows("F58")
     def test_full(self) -> None:
         """No room: busy, unanswered and unbilled; nothing is announced."""
         self.room = False
@@ -280,6 +288,7 @@ class WebhookTests(HttpTestCase):
         self.assertEqual(self.ask("POST", "/", FORM).status, 200)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    @shows("T7")
     def test_hostile_forms(self) -> None:
         """Nonsense in the form gives a well-formed answer with the same host."""
         for body in (
@@ -298,6 +307,7 @@ class WebhookTests(HttpTestCase):
         self.assertEqual(self.announced[0].from_number, "1")
 
 
+@shows("T7")
 class HostTests(HttpTestCase):
     """T7, end to end, without a configured host."""
 
@@ -318,6 +328,7 @@ class HostTests(HttpTestCase):
             self.assertEqual(answer.status, 400, host)
             self.assertNotIn(b"<", answer.body)
 
+    @shows("T30")
     def test_no_or_two_hosts(self) -> None:
         """HTTP/1.0 without a host may probe, not call; two hosts are refused."""
         self.assertEqual(self.raw(b"GET /health HTTP/1.0\r\n\r\n").status, 200)
@@ -326,6 +337,7 @@ class HostTests(HttpTestCase):
             self.raw(b"POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 0\r\n\r\n").status, 400
         )
 
+    @shows("T30")
     def test_absolute_form(self) -> None:
         """A request line with a host of its own is refused."""
         self.assertEqual(
@@ -333,6 +345,7 @@ class HostTests(HttpTestCase):
         )
 
 
+@shows("T13")
 class BodyTests(HttpTestCase):
     """Too much is refused early, in memory."""
 
@@ -380,6 +393,7 @@ class BodyTests(HttpTestCase):
             channel.connectionLost(Failure(ConnectionLost()))
 
 
+@shows("T16")
 class DeadlineTests(HttpTestCase):
     """A byte now and then does not keep a connection."""
 
@@ -397,6 +411,7 @@ class DeadlineTests(HttpTestCase):
         self.assertFalse(transport.aborted)
         self.clock.advance(1.1)
         self.assertTrue(transport.aborted)
+        self.assertEqual(self.recorder.late, [("other", "other")])
 
     def test_body(self) -> None:
         """Fifteen for the body."""
@@ -406,6 +421,7 @@ class DeadlineTests(HttpTestCase):
         self.assertFalse(transport.aborted)
         self.clock.advance(1.1)
         self.assertTrue(transport.aborted)
+        self.assertEqual(self.recorder.late, [("root", "POST")])
 
     def test_keep_alive(self) -> None:
         """A minute to the next request's end of headers; then it works as the first."""
@@ -418,6 +434,7 @@ class DeadlineTests(HttpTestCase):
         self.assertFalse(transport.aborted)
         self.trickle(channel, transport, b"GET /health HTTP/1.1", 11)
         self.assertTrue(transport.aborted)
+        self.assertEqual(self.recorder.late, [])
 
     def test_slow_reader(self) -> None:
         """Thirty seconds to take the answer of a last request."""
@@ -426,11 +443,22 @@ class DeadlineTests(HttpTestCase):
         self.assertTrue(transport.disconnecting)
         self.clock.advance(31)
         self.assertTrue(transport.aborted)
+        self.assertEqual(self.recorder.late, [("health", "GET")])
+
+    def test_silence_is_counted_once(self) -> None:
+        """A connection that asks nothing is cut and counted; one that asked and is quiet is cut alone."""
+        silent = self.connect()[1]
+        channel, idle = self.connect()
+        channel.dataReceived(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.clock.advance(61)
+        self.assertTrue(silent.aborted and idle.aborted)
+        self.assertEqual(self.recorder.late, [("other", "other")])
 
 
 class AccessLogTests(HttpTestCase):
     """Dates and secrets."""
 
+    @shows("T12")
     def test_line(self) -> None:
         """The date is the wall clock's, the query is left out, control characters do not pass."""
         path = os.path.join(self.mktemp())

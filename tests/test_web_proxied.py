@@ -14,6 +14,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.test_web_http import Answer, HttpTestCase
 from voxray.web.forwarded import networks
 from voxray.web.proxied import COMPLAIN_EVERY_SECS, ProxiedFactory
@@ -109,6 +110,7 @@ class ParserTests(SynchronousTestCase):
             self.assertLess(len(begin + data), LONGEST_2)
 
 
+@shows("T8")
 class ConnectionTests(HttpTestCase):
     """The site behind `ProxiedFactory`."""
 
@@ -174,6 +176,7 @@ class ConnectionTests(HttpTestCase):
         self.assertIsNone(self.factory.buildProtocol(IPv6Address("TCP", "::1", 1)))
         self.assertIsNotNone(self.factory.buildProtocol(IPv6Address("TCP", "::ffff:10.0.0.1", 1)))
 
+    @shows("T16")
     def test_silence(self) -> None:
         """A connection without a header ends at the deadline of headers."""
         _, transport = self.begin()

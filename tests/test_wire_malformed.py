@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.test_audio_opus import encoded
 from tests.test_exotel_serializer import CAMEL_START
 from tests.test_twilio_serializer import spoil
@@ -276,6 +277,7 @@ def calls_counted() -> Iterator[list[int]]:
         sys.setprofile(before)
 
 
+@shows("T14", "F30", "F34", "F36")
 class MalformedTests(SynchronousTestCase):
     def check(self, made: Serializer, data: bytes) -> bool:
         """True when it was refused. A dozen calls are usual, one for two bytes is out of all proportion."""

@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.dangers import shows
 from voxray.errors import ErrorKind, ProviderError
 from voxray.worker import ThreadWorker
 
@@ -65,6 +66,7 @@ class WorkerTests(SynchronousTestCase):
         self.reactor.let_through(1)
         self.failureResultOf(result, ZeroDivisionError)
 
+    @shows("F59")
     def test_slow_work_does_not_block(self) -> None:
         """`run` returns while the work is still going on."""
         result = self.start(self.worker(), self.release.wait)
@@ -73,6 +75,7 @@ class WorkerTests(SynchronousTestCase):
         self.reactor.let_through(1)
         self.assertTrue(self.successResultOf(result))
 
+    @shows("F59")
     def test_full_queue_refuses(self) -> None:
         """Over `max_waiting` jobs are refused at once as OVERLOADED; the accepted ones are done."""
         worker = self.worker(threads=1, max_waiting=2)
@@ -123,6 +126,7 @@ class WorkerTests(SynchronousTestCase):
         self.assertIs(refusal.kind, ErrorKind.UNAVAILABLE)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    @shows("F59")
     def test_stop_gives_up_on_hung_work(self) -> None:
         """Work that never ends holds up stopping for the timeout only; its thread is a daemon."""
         worker = self.worker()

@@ -121,8 +121,11 @@ class MergeTests(SynchronousTestCase):
             "voxray_calls_active",
             "voxray_config_last_reload_success_timestamp_seconds",
             "voxray_degraded",
+            "recording_queue_depth",
+            "voxray_build_info",
             "voxray_draining",
             "voxray_insecure_config",
+            "voxray_pipeline_queue_depth",
             "voxray_up",
         }
         self.assertEqual({name for name in gauges if not name.endswith("_created")} - decided, set())

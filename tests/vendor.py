@@ -146,6 +146,7 @@ class VendorTestCase(TestCase):
         for connection in list(self.vendor.open):
             connection.transport.abortConnection()
             await connection.gone
+        await self.until(lambda: not self.http.connections)
         await defer.maybeDeferred(self.port.stopListening)
 
     def _stop(self) -> defer.Deferred[None]:

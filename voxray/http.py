@@ -20,7 +20,6 @@ from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
     HostnameCachingHTTPSPolicy,
-    HTTPConnectionPool,
 )
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IPolicyForHTTPS
@@ -28,6 +27,7 @@ from zope.interface import implementer
 
 from voxray import __version__
 from voxray.errors import ErrorKind, ProviderError
+from voxray.httppool import CountingPool
 from voxray.httpstream import Deadlines, HttpStream
 from voxray.interfaces import Clock
 from voxray.retries import (
@@ -77,6 +77,7 @@ class HttpRequest:
     body: bytes | None = field(default=None, repr=False)
     deadlines: Deadlines = DEADLINES
     retries: RetryPolicy = ON_A_CALL
+    model: str = ""  # a language model that is asked; for the metrics
     explain: Explain = explain_status
     expect: Collection[int] = SUCCESS  # statuses that are not errors
 
@@ -124,10 +125,17 @@ class HttpClient:
         self._now = now
         # Twisted gives these no types.
         self._policy = tls_policy or HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool = CountingPool(reactor)
         self._pool.maxPersistentPerHost = MAX_IDLE_PER_HOST
         self._pool.cachedConnectionTimeout = int(IDLE_SECS)
         self._pool.retryAutomatically = False  # that is our own decision
+        self.retried: Callable[[HttpRequest], None] = lambda request: None
+        """Told of each request that is tried again."""
+
+    @property
+    def connections(self) -> int:
+        """That are open, idle or not."""
+        return self._pool.open
 
     async def request(self, request: HttpRequest, *, max_bytes: int = MAX_ANSWER_BYTES) -> HttpAnswer:
         """The whole answer. Raises ProviderError, also for a status that is not expected."""
@@ -170,6 +178,7 @@ class HttpClient:
                 kind=failure.error.kind.value,
                 delay=delay,
             )
+            self.retried(request)
             if delay > 0:
                 await deferLater(cast(Any, self._clock), delay)
 
@@ -183,7 +192,7 @@ class HttpClient:
 
     async def close(self) -> None:
         """Closes idle connections. Requests under way belong to who made them."""
-        await self._pool.closeCachedConnections()
+        await self._pool.closeCachedConnections()  # type: ignore[no-untyped-call]
 
     async def _try(self, stream: HttpStream, request: HttpRequest) -> Failure | None:
         """One try; None when the answer is a welcome one."""

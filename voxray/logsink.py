@@ -2,8 +2,9 @@
 
 Standard output is often a pipe, and a pipe whose reader has stopped makes a write wait for ever: every call
 of the process would fall silent for the sake of a log line. So a line is written only when the descriptor
-takes it at once. Others wait their turn behind it, up to a bound; beyond it they are counted, and the count
-is logged when the reader is back. What waits goes out with the next line: there is no timer, no thread.
+takes it at once. Others wait their turn behind it, up to a bound; beyond it they are counted, for the metrics
+and for a line of its own when the reader is back. What waits goes out with the next line: there is no timer,
+no thread.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from io import UnsupportedOperation
 from typing import IO
 
@@ -21,6 +23,17 @@ from twisted.logger import LogEvent, LogLevel
 
 ATOM_BYTES = 4096  # PIPE_BUF on Linux: what a pipe that polls writable takes without waiting
 MAX_WAITING = 2000  # lines
+MAX_WAITING_BYTES = 4 << 20
+
+
+@dataclass(slots=True)
+class Losses:
+    """What was never written, since the start of the process."""
+
+    lines: int = 0
+
+
+LOSSES = Losses()
 
 
 class PatientLines:
@@ -30,6 +43,7 @@ class PatientLines:
         """`to_line` words the line about lines that were lost."""
         self._stream, self._to_line = stream, to_line
         self._waiting: deque[bytes] = deque()
+        self._bytes = 0  # of what is waiting
         self._lost = 0
         self._poll = select.poll()
         self._fd = -1
@@ -47,16 +61,26 @@ class PatientLines:
             self._stream.write(line)
             self._stream.flush()
             return
-        if len(self._waiting) >= MAX_WAITING:
+        if self._full:
             self._drain()
-        if len(self._waiting) >= MAX_WAITING:
+        if self._full:
             self._lost += 1
+            LOSSES.lines += 1
             return
         if self._lost:
-            self._waiting.append(self._loss().encode())
+            self._add(self._loss())
             self._lost = 0
-        self._waiting.append(line.encode("utf-8", "backslashreplace"))
+        self._add(line)
         self._drain()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._waiting) >= MAX_WAITING or self._bytes >= MAX_WAITING_BYTES
+
+    def _add(self, line: str) -> None:
+        data = line.encode("utf-8", "backslashreplace")
+        self._bytes += len(data)
+        self._waiting.append(data)
 
     def _drain(self) -> None:
         waiting = self._waiting
@@ -64,6 +88,7 @@ class PatientLines:
             while waiting and self._poll.poll(0):
                 piece = waiting[0][:ATOM_BYTES]
                 written = os.write(self._fd, piece)
+                self._bytes -= written
                 if written < len(waiting[0]):
                     waiting[0] = waiting[0][written:]
                 else:
@@ -71,7 +96,9 @@ class PatientLines:
         except BlockingIOError:
             return  # somebody made the descriptor non-blocking, and it takes less than it said
         except OSError:
+            LOSSES.lines += len(waiting)
             waiting.clear()  # nobody will ever read it
+            self._bytes = 0
 
     def _loss(self) -> str:
         event = {

@@ -29,6 +29,14 @@ from voxray.web.peers import Peers
 from voxray.web.tokens import DIAL, StreamTokens
 
 KEY_BYTES = 32
+NEVER_UP = (
+    EndReason.NO_ANSWER,
+    EndReason.BUSY,
+    EndReason.CANCELED,
+    EndReason.FAILED,
+    EndReason.SHUTDOWN,
+)
+"""What becomes of calls that we place and that nobody takes."""
 
 
 class Office:
@@ -70,7 +78,7 @@ class Office:
             reactor,
             room=lambda: False,
             longest_secs=0.0,
-            over=_recorder(records, reactor.seconds),
+            over=_recorder(records, reactor.seconds, metrics),
             peers=self.peers,
         )
 
@@ -114,8 +122,10 @@ class Office:
         return self.tokens.mint(carrier, f"{DIAL}{dial_id}", self._wall_clock() + ring_secs)
 
 
-def _recorder(records: Records, clock: Callable[[], float]) -> Callable[[Dial], None]:
+def _recorder(records: Records, clock: Callable[[], float], metrics: Metrics) -> Callable[[Dial], None]:
     """Calls of ours that never were up are recorded too."""
+    for outcome in ("answered", *NEVER_UP):
+        metrics.dials.labels(outcome)
 
     def over(dial: Dial) -> None:
         info = CallInfo(
@@ -128,6 +138,8 @@ def _recorder(records: Records, clock: Callable[[], float]) -> Callable[[Dial], 
         )
         now = records.date()
         begun = now - (clock() - dial.began)
-        records.keep(CallRecord(info, reason_of(dial.reason, EndReason.FAILED), begun, now))
+        reason = reason_of(dial.reason, EndReason.FAILED)
+        metrics.dials.labels(reason).inc()
+        records.keep(CallRecord(info, reason, begun, now))
 
     return over

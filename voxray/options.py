@@ -17,7 +17,7 @@ from voxray import __version__, config, logs
 from voxray.config.source import Source
 from voxray.errors import ConfigError
 from voxray.listening import Passed, passed
-from voxray.settings import Settings
+from voxray.settings import LogSettings, Settings
 
 GO_FLAGS = ("config", "transport", "port", "proxy", "dialin", "init", "strict", "help")
 
@@ -25,7 +25,8 @@ GO_FLAGS = ("config", "transport", "port", "proxy", "dialin", "init", "strict", 
 def complain(text: str) -> NoReturn:
     """One line, whatever is in it, and the end."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    sys.stderr.write(f"voxray: {line.encode('ascii', 'backslashreplace').decode('ascii')}\n")
+    shown = line.encode("ascii", "backslashreplace").decode("ascii")
+    sys.stderr.write(f"{logs.early_line(shown)}\n")
     raise SystemExit(1)
 
 
@@ -84,6 +85,7 @@ class Options(usage.Options):
         try:
             self._load()
         except ConfigError as error:
+            logs.choose(LogSettings(json=config.wants_json(self["config"], os.environ)))
             complain(str(error))
 
     def load(self) -> config.Loaded:

@@ -76,6 +76,7 @@ class TurnSettings:
     interruption_strategy: str = ""  # "", "min_words", "none"
     min_words: int = 1
     resume_false_interruption: bool = True
+    input_queue_cap: int = 256  # pipeline_input_queue_cap: packets (20 ms) of a caller's audio that may wait
     eager_transcription: bool = True  # transcribe when speech pauses, before the turn is surely over
 
     @property
@@ -128,6 +129,7 @@ class CallSettings:
     stream_secret: str = field(default="", repr=False)  # signs stream tokens; empty: random at each start
     stream_token_secs: float = 120.0
     drain_timeout_secs: float = 300.0
+    reattach: bool = False  # callers come back after a crash
     cdr_file: str = ""  # absolute; empty: none
 
 
@@ -146,7 +148,6 @@ class StoreSettings:
     redis_url: str = field(default="", repr=False)
     session_ttl_secs: int = 3600
     # read by nothing yet
-    pipeline_input_queue_cap: int = 256
     ws_write_coalesce_ms: int = 0
     ws_write_coalesce_max_frames: int = 10
 

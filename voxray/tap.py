@@ -207,7 +207,7 @@ def _premises(
     child: Child | None,
 ) -> tuple[Premises, Drain]:
     """What outlives the configuration, and how it ends."""
-    from voxray import catalog_carriers
+    from voxray import catalog_carriers, gauges
     from voxray.call.metronome import Metronome
     from voxray.call.registry import Registry
     from voxray.cdr import CallRecords
@@ -254,6 +254,7 @@ def _premises(
         ready=ready,
         exposition=None if child is None else child.exposition,
     )
+    gauges.watch(premises, files)
     return premises, drain
 
 

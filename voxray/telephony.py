@@ -24,6 +24,7 @@ from voxray.metrics import Metrics
 from voxray.office import Office
 from voxray.settings import Settings
 from voxray.warming import Warming
+from voxray.web import comeback
 from voxray.web.calls import Calls
 from voxray.web.dialing import Dialer
 from voxray.web.hooks import Admission, Hooks
@@ -79,7 +80,7 @@ def _trunks(
     settings: Settings, carriers: Mapping[str, catalog_carriers.Carrier], controls: Mapping[str, CallControl]
 ) -> dict[str, Trunk]:
     """The carriers in service."""
-    made = {name: _trunk(settings, carrier, name) for name, carrier in carriers.items()}
+    made = {name: _trunk(settings, carrier, name in controls) for name, carrier in carriers.items()}
     inbound = in_service(
         settings.calls.telephony_auth,
         settings.calls.carrier,
@@ -90,10 +91,11 @@ def _trunks(
     return {name: replace(made[name], inbound=takes) for name, takes in inbound.items()}
 
 
-def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, name: str) -> Trunk:
-    authenticity = carrier.authenticity(settings)
+def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, controlled: bool) -> Trunk:
+    authenticity, documents = carrier.authenticity(settings), carrier.documents(settings)
+    back = documents if settings.calls.reattach and controlled else None
     return Trunk(
-        documents=carrier.documents(settings),
+        documents=documents,
         serializer=lambda query: carrier.serializer(settings, query),
         authenticity=authenticity,
         rules=rules_of(
@@ -104,6 +106,7 @@ def _trunk(settings: Settings, carrier: catalog_carriers.Carrier, name: str) -> 
         parameters=carrier.parameters,
         challenge=carrier.challenge,
         unsigned_status=carrier.unsigned_status,
+        back=back if isinstance(back, comeback.Documents) else None,
     )
 
 
@@ -196,6 +199,7 @@ def _admission(exchange: Exchange, office: Office, room: Callable[[], bool], doo
         room=room,
         announced=announced,
         refused=_refusals(exchange.metrics),
+        no_call=lambda reason: exchange.metrics.calls_refused.labels(reason).inc(),
         told=office.dialer.told,
         handed_over=office.handovers.take,
     )

@@ -62,7 +62,6 @@ class Account:
         sent: PacerCounts,
     ) -> None:
         """The call is over."""
-        self._metrics.underruns.inc(sent.underruns)
         self._metrics.calls_ended.labels(reason).inc()
         record = CallRecord(
             info=self._call,

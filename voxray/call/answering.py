@@ -141,9 +141,10 @@ class Answering:
         if isinstance(failure.value, CancelledError) or running is not self._running:
             return
         if isinstance(failure.value, ProviderError):
-            self.log.warn("a reply failed: {error}", error=failure.getErrorMessage())
+            text, error = "call {call_id}: a reply failed: {error}", failure.getErrorMessage()
+            self.log.warn(text, call_id=self._pipeline.call_id, error=error)
         else:
-            self.log.failure("a reply failed", failure)
+            self.log.failure("call {call_id}: a reply failed", failure, call_id=self._pipeline.call_id)
         cut = self.cut()
         if self._apologising:  # to apologise for that would fail in the same way
             self._on_said(cut.heard, None)

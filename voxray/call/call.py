@@ -16,7 +16,6 @@ from voxray.call import machine
 from voxray.call.account import Account
 from voxray.call.conversation import Conversation
 from voxray.call.dialogue import Dialogue
-from voxray.call.ear import Ear
 from voxray.call.ending import Ending, Transfers
 from voxray.call.exchange import Exchange
 from voxray.call.floor import FloorState
@@ -62,6 +61,7 @@ class Call:
             wake=lambda: exchange.beat.join(self._beat),
             rest=lambda: exchange.beat.leave(self._beat),
             audible=lambda now: self._dialogue.audible(now),
+            underran=metrics.underruns.inc,
         )
         mouth = self._mouth = Mouth(self._pacer, wire.spoken, clock)
         keys = KeyPress(call=info, mouth=mouth, sink=sink, control=control, clock=clock)
@@ -89,13 +89,10 @@ class Call:
             hint=lambda text: self._ear.hint(text),
             pending_keys=self._keypad.take,
         )
-        self._ear = Ear(
-            wire=wire.heard,
-            activity=exchange.activity,
-            settings=settings.turns,
+        self._ear = exchange.ear(
+            wire.heard,
             listener=self._dialogue,
             agent_speaks=lambda: self._dialogue.state is FloorState.SPEAKING,
-            clock=clock,
             crashed=self._crashed,
         )
 

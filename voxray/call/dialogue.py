@@ -16,6 +16,7 @@ from voxray.call.answering import Answering, Cut
 from voxray.call.conversation import Conversation
 from voxray.call.floor import FloorState
 from voxray.call.hearing import Hearing
+from voxray.call.inlet import Uploads
 from voxray.call.keypad import masked, note
 from voxray.call.mouth import Mouth
 from voxray.call.phrases import Phrases
@@ -86,6 +87,7 @@ class Dialogue:
         )
         self._hearing = Hearing(
             pipeline=pipeline,
+            uploads=Uploads(turns, metrics),
             eager=turns.eager_transcription,
             understood=self._understood,
             not_understood=self._not_understood,

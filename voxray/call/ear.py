@@ -17,8 +17,10 @@ from twisted.internet.interfaces import IReactorTime
 from voxray.audio.codec import OddByteCarry, codec_for
 from voxray.audio.formats import HEARING_HZ, heard_as
 from voxray.audio.resample import Resampler
+from voxray.call.inlet import Inlet
 from voxray.frames import MediaFormat, Utterance
 from voxray.interfaces import VoiceActivity
+from voxray.metrics import Metrics
 from voxray.settings import TurnSettings
 from voxray.turns.bargein import BargeInDetector, Decision
 from voxray.turns.endpointing import Endpointer, TurnEnded, TurnEvent, TurnPaused, TurnPiece
@@ -54,6 +56,7 @@ class Ear:
         agent_speaks: Callable[[], bool],
         clock: IReactorTime,
         crashed: Callable[[], None],
+        metrics: Metrics,
     ) -> None:
         """`crashed` is called in an `except` block: a fault of ours on the way from window to turn."""
         self._wire, self._settings, self._listener = wire, settings, listener
@@ -67,11 +70,13 @@ class Ear:
         window = self._detector.window_samples * wire.rate_hz // HEARING_HZ
         self._window_bytes = window * wire.sample_bytes
         self._window_ms = self._window_bytes / self._per_ms
+        self._inlet = Inlet(self._ask, self._window_ms, settings.input_queue_cap, metrics)
         self._pending = bytearray()  # less than a window
         self._memory = bytearray()  # audio from `_memory_ms` on
         self._memory_ms = 0.0
         self._received_ms = 0.0
         self._judged_ms = 0.0
+        self._dropped_ms = 0.0  # and not in the above: the ear was too far behind
         self._cut_ms = -1.0  # where the last piece of a long turn ended: no padding before the next
         self._last_packet = clock.seconds()
         self._agent_spoke = False
@@ -80,7 +85,7 @@ class Ear:
     @property
     def heard_ms(self) -> float:
         """All audio that came, silence too."""
-        return self._received_ms
+        return self._received_ms + self._dropped_ms
 
     def hear(self, payload: bytes) -> None:
         """A packet of any size, even one that ends in the middle of a sample."""
@@ -93,10 +98,11 @@ class Ear:
         pending = self._pending
         pending += payload
         size = self._window_bytes
-        while len(pending) >= size:
+        while len(pending) >= size and not self._closed:
             window = bytes(pending[:size])
             del pending[:size]
-            self._detector.feed(self._samples(window))
+            if self._inlet.put(window):
+                self._cut_out()
 
     def hint(self, text: str) -> None:
         """What the caller seems to have said so far."""
@@ -115,6 +121,7 @@ class Ear:
         if not self._closed:
             self._closed = True
             self._detector.close()
+            self._inlet.close()
             self._memory.clear()
 
     # -- inside --------------------------------------------------------------
@@ -126,6 +133,18 @@ class Ear:
             self._judge(probability, level, samples)
         except Exception:  # noqa: BLE001 - the detector would go on, and the call stay deaf
             self._crashed()
+        else:
+            self._inlet.answered()
+
+    def _ask(self, window: bytes) -> None:
+        self._detector.feed(self._samples(window))
+
+    def _cut_out(self) -> None:
+        """The oldest window that the detector does not have was dropped: no utterance has it either."""
+        at = int(self._judged_ms + self._inlet.asked * self._window_ms - self._memory_ms) * self._per_ms
+        del self._memory[at : at + self._window_bytes]
+        self._received_ms -= self._window_ms
+        self._dropped_ms += self._window_ms
 
     def _judge(self, probability: float, level: float, samples: NDArray[np.float32]) -> None:
         start_ms = self._judged_ms
@@ -167,11 +186,11 @@ class Ear:
             self._listener.speech_started()
 
     def _utterance(self, start_ms: float, end_ms: float, until_ms: float | None = None) -> Utterance:
-        """Speech with the padding before it; up to `until_ms`, or to what has been received."""
+        """Speech with the padding before it; up to `until_ms`, or to what has been judged."""
         per_ms = self._per_ms
         padding = 0.0 if start_ms == self._cut_ms else self._settings.pre_speech_ms
         first = int(max(0.0, start_ms - padding - self._memory_ms)) * per_ms
-        last = None if until_ms is None else int(until_ms - self._memory_ms) * per_ms
+        last = int((self._judged_ms if until_ms is None else until_ms) - self._memory_ms) * per_ms
         return Utterance(bytes(self._memory[first:last]), self._wire, start_ms, end_ms)
 
     def _forget(self, before_ms: float) -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
+from voxray.call.ear import Ear, EarListener
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.record import NoRecords, Records
+from voxray.frames import MediaFormat
 from voxray.interfaces import CallControl, Pacing, Providers, VoiceActivity
 from voxray.metrics import Metrics
 from voxray.settings import Settings
@@ -30,3 +32,23 @@ class Exchange:
     pacings: Mapping[str, Pacing] = field(default_factory=dict)  # by carrier; absent: the ordinary one
     records: Records = field(default_factory=NoRecords)
     transfer_url: Callable[[str, str], str] = lambda call_id, number: ""  # of the document that connects it
+
+    def ear(
+        self,
+        wire: MediaFormat,
+        *,
+        listener: EarListener,
+        agent_speaks: Callable[[], bool],
+        crashed: Callable[[], None],
+    ) -> Ear:
+        """An ear for one call."""
+        return Ear(
+            wire=wire,
+            activity=self.activity,
+            settings=self.settings.turns,
+            listener=listener,
+            agent_speaks=agent_speaks,
+            clock=self.clock,
+            crashed=crashed,
+            metrics=self.metrics,
+        )

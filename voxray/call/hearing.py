@@ -11,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voxray.call.answering import abandon
+from voxray.call.inlet import Uploads
 from voxray.call.pipeline import Pipeline
 from voxray.call.times import TurnTimes
-from voxray.errors import ProviderError
+from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import Transcript, Utterance
 
 
@@ -38,13 +39,14 @@ class Hearing:
         self,
         *,
         pipeline: Pipeline,
+        uploads: Uploads,
         eager: bool,
         understood: Callable[[str, TurnTimes], None],
         not_understood: Callable[[], None],
         hint: Callable[[str], None],
     ) -> None:
         """`understood(text, times)` for every turn ("": no words); `hint(text)` for early ones."""
-        self._pipeline, self._eager = pipeline, eager
+        self._pipeline, self._uploads, self._eager = pipeline, uploads, eager
         self._understood, self._not_understood, self._hint = understood, not_understood, hint
         self._running: set[Deferred[Any]] = set()
         self._lock = DeferredLock()
@@ -62,7 +64,7 @@ class Hearing:
         if not self._eager:
             return
         times = TurnTimes()
-        early = self._early = _Early(utterance.end_ms, times, self._pipeline.transcribe(utterance, times))
+        early = self._early = _Early(utterance.end_ms, times, self._transcribe(utterance, times))
 
         def known(result: Transcript | Failure) -> Transcript | Failure:
             if isinstance(result, Transcript) and self._early is early:
@@ -80,7 +82,7 @@ class Hearing:
     def piece(self, utterance: Utterance) -> None:
         """A long turn goes on; this much of it is complete."""
         self.resumed()
-        self._pieces.append(self._pipeline.transcribe(utterance, TurnTimes()))
+        self._pieces.append(self._transcribe(utterance, TurnTimes()))
 
     def turn_over(self, utterance: Utterance, times: TurnTimes) -> None:
         """The turn's audio is complete; `utterance` is what no piece had."""
@@ -94,7 +96,7 @@ class Hearing:
             abandon(early.transcript)
         pieces, self._pieces = self._pieces, []
         if transcript is None and not (pieces and utterance.start_ms == utterance.end_ms):
-            transcript = self._pipeline.transcribe(utterance, times)
+            transcript = self._transcribe(utterance, times)
         parts = pieces if transcript is None else [*pieces, transcript]
         self._keep(Deferred.fromCoroutine(self._hear(parts, times)))
 
@@ -104,6 +106,20 @@ class Hearing:
             abandon(waiting)
         for running in tuple(self._running):
             running.cancel()
+
+    def _transcribe(self, utterance: Utterance, times: TurnTimes) -> Deferred[Transcript]:
+        """Unless too much waits already."""
+        waiting_ms = self._uploads.begin(utterance)
+        if waiting_ms is None:
+            return fail(
+                ProviderError("transcriber", ErrorKind.OVERLOADED, "too much of the call waits for it")
+            )
+
+        def done(result: Transcript | Failure) -> Transcript | Failure:
+            self._uploads.end(waiting_ms)
+            return result
+
+        return self._pipeline.transcribe(utterance, times).addBoth(done)
 
     async def _hear(self, parts: list[Deferred[Transcript]], times: TurnTimes) -> None:
         """Turns are understood in the order in which they were spoken, whichever transcript comes first."""
@@ -121,9 +137,11 @@ class Hearing:
         try:
             words = [(await part).text.strip() for part in parts]
         except ProviderError as error:
-            self.log.warn("a turn was not understood: {error}", error=str(error))
+            text = "call {call_id}: a turn was not understood: {error}"
+            self.log.warn(text, call_id=self._pipeline.call_id, error=str(error))
             self._not_understood()
         else:
+            self._pipeline.transcribed(times)
             self._understood(" ".join(word for word in words if word), times)
 
     def _keep(self, running: Deferred[None]) -> None:
@@ -132,6 +150,6 @@ class Hearing:
         def done(result: object) -> None:
             self._running.discard(running)
             if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
-                self.log.failure("a turn failed", result)
+                self.log.failure("call {call_id}: a turn failed", result, call_id=self._pipeline.call_id)
 
         running.addBoth(done)

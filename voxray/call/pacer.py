@@ -61,8 +61,9 @@ class Pacer:
         wake: Callable[[], None] = lambda: None,
         rest: Callable[[], None] = lambda: None,
         audible: Callable[[float], None] = lambda now: None,
+        underran: Callable[[], None] = lambda: None,
     ) -> None:
-        """`silence` is one silent sample in the wire's codec."""
+        """`silence` is one silent sample in the wire's codec. `underran`: a reply ran dry at the carrier."""
         self._sink = sink
         self._bytes_per_ms = media_format.bytes_per_ms
         self._packet = math.lcm(PACKET_MS * media_format.bytes_per_ms, pacing.unit_bytes)
@@ -72,7 +73,7 @@ class Pacer:
         self._message_secs = self._message / media_format.bytes_per_ms / 1000
         self._lead = max(min(lead_ms, pacing.max_lead_ms) / 1000, self._message_secs)
         self._clear_spares = pacing.clear_spares
-        self._wake, self._rest, self._audible = wake, rest, audible
+        self._wake, self._rest, self._audible, self._underran = wake, rest, audible, underran
         self.generation = 0
         self.counts = PacerCounts()
         self._held = False
@@ -232,6 +233,7 @@ class Pacer:
         if self._buffer_end < now:
             if self._reply_begun and now - self._buffer_end > _EPSILON_SECS:
                 self.counts.underruns += 1
+                self._underran()
                 self.counts.underrun_ms += (now - self._buffer_end) * 1000
             self._buffer_end = now
         if not self._reply_begun:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -25,6 +26,7 @@ from voxray.frames import (
     Message,
     PressKeys,
     Sequel,
+    Speech,
     TextDelta,
     Transcript,
     Transfer,
@@ -112,6 +114,10 @@ class Pipeline:
         self._clock = clock
         self._metrics = metrics
 
+    @property
+    def call_id(self) -> str:
+        return self._call.call_id
+
     def transcribe(self, utterance: Utterance, times: TurnTimes) -> Deferred[Transcript]:
         """What was said. Fails with ProviderError."""
         return Deferred.fromCoroutine(self._transcribe(utterance, times))
@@ -123,6 +129,12 @@ class Pipeline:
     def speak(self, feed: SentenceFeed, times: TurnTimes) -> Deferred[None]:
         """Speaks what the feed brings; done when all audio is with the pacer. Fails as `reply` did."""
         return Deferred.fromCoroutine(self._speak(feed, times))
+
+    def transcribed(self, times: TurnTimes) -> None:
+        """All of a turn's words are there: how long after the last of them was spoken is measured."""
+        if times.speech_end and times.stt_done:
+            lag = self._metrics.stt_lag.labels("ingress", self._providers.stt.model)
+            lag.observe(max(0.0, times.stt_done - times.speech_end))
 
     # -- the coroutines ------------------------------------------------------
     async def _transcribe(self, utterance: Utterance, times: TurnTimes) -> Transcript:
@@ -208,26 +220,48 @@ class Pipeline:
 
     async def _speak_sentence(self, sentence: str, times: TurnTimes) -> None:
         tts, m, mouth = self._providers.tts, self._metrics, self._mouth
-        begun = self._clock.seconds()
+        took = _Synthesis(begun := self._clock.seconds())
         times.tts_asked = times.tts_asked or begun
-        first = True
         mouth.begin(sentence)
         try:
             async with aclosing(tts.synthesize(sentence, self._call)) as pieces:
                 async for speech in pieces:
-                    if first:
-                        first = False
-                        now = self._clock.seconds()
+                    now = self._clock.seconds()
+                    if took.first is None:
                         times.tts_first = times.tts_first or now
                         m.tts_first.labels("tts", "success", tts.model).observe(now - begun)
+                    took.piece(speech, now)
                     mouth.add(speech)
                     await mouth.room()
-            if first:
+                    took.unread_secs += self._clock.seconds() - now
+            if took.first is None:
                 raise ProviderError(tts.name, ErrorKind.BAD_ANSWER, "no audio for a sentence")
         except ProviderError as error:
             m.tts_errors.labels(error.kind.value, "tts", tts.model).inc()
-            m.tts_latency.labels("tts", "error", tts.model).observe(self._clock.seconds() - begun)
+            m.tts_latency.labels("tts", "error", tts.model).observe(took.secs(self._clock.seconds()))
             mouth.end()
             raise
         mouth.end()
-        m.tts_latency.labels("tts", "success", tts.model).observe(self._clock.seconds() - begun)
+        m.tts_latency.labels("tts", "success", tts.model).observe(took.secs(self._clock.seconds()))
+        m.tts_lag.labels("egress", tts.model).observe(took.lag_secs)
+
+
+@dataclass(slots=True)
+class _Synthesis:
+    """One sentence's audio as it comes, against the clock."""
+
+    begun: float
+    first: float | None = None  # when the first piece was there
+    audio_secs: float = 0.0
+    lag_secs: float = 0.0  # the worst that the audio was behind being spoken without a break
+    unread_secs: float = 0.0  # in which there was no room for more
+
+    def piece(self, speech: Speech, now: float) -> None:
+        if self.first is None:
+            self.first = now
+        self.lag_secs = max(self.lag_secs, now - self.first - self.audio_secs)
+        self.audio_secs += len(speech.payload) / speech.media_format.bytes_per_ms / 1000
+
+    def secs(self, now: float) -> float:
+        """What the vendor took of the time until `now`."""
+        return now - self.begun - self.unread_secs

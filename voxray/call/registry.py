@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from voxray.call.call import Call
 from voxray.call.expected import Expectations, Expected, Key, Welcome
 from voxray.call.metronome import Metronome
+from voxray.call.reasons import EndReason
 from voxray.frames import CallInfo, StreamStarted, Wire
 from voxray.interfaces import MediaSink
 from voxray.metrics import Metrics
@@ -46,6 +47,8 @@ class Registry:
         expectations: Expectations | None = None,
     ) -> None:
         """`expectations` is told of calls that are over."""
+        for reason in EndReason:
+            metrics.calls_ended.labels(reason)  # a counter that begins at its first 1 has no increase
         self._max_calls = max_calls
         self._expectations = Expectations() if expectations is None else expectations
         self._make_call = make_call
@@ -91,6 +94,8 @@ class Registry:
         self._calls[call.call_id] = call
         self._by_sid[_key(call)] = call
         self._metrics.calls_started.inc()
+        if call.info.outbound:
+            self._metrics.dials.labels("answered").inc()
         self._metrics.calls_active.set(len(self._calls))
         self._check.join(call.elapsed)
         for watcher in self._watchers:

@@ -42,7 +42,10 @@ _STREAM = MappingProxyType(
 
 # -- answer documents ----------------------------------------------------------
 class TelnyxDocuments:
-    """`interfaces.AnswerDocuments` for Telnyx. `codec` is one of the serializer's SEND_FORMATS."""
+    """`interfaces.AnswerDocuments` and `web.comeback.Documents` for Telnyx.
+
+    `codec` is one of the serializer's SEND_FORMATS.
+    """
 
     name = "telnyx"
     content_type = xml.CONTENT_TYPE
@@ -57,6 +60,12 @@ class TelnyxDocuments:
 
     def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
         return twiml.connect_stream(url, parameters, self._stream)
+
+    def answer_then(self, url: str, parameters: Mapping[str, str], again: str) -> bytes:
+        return twiml.connect_stream(url, parameters, self._stream, again)
+
+    def wait_then(self, secs: int, again: str) -> bytes:
+        return twiml.wait_then(secs, again)
 
     def busy(self) -> bytes:
         return twiml.reject_busy()

@@ -25,7 +25,7 @@ _CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}", re.ASCII)
 
 # -- answer documents ----------------------------------------------------------
 class TwilioDocuments:
-    """`interfaces.AnswerDocuments` for Twilio."""
+    """`interfaces.AnswerDocuments` and `web.comeback.Documents` for Twilio."""
 
     name = "twilio"
     content_type = xml.CONTENT_TYPE
@@ -35,6 +35,12 @@ class TwilioDocuments:
 
     def answer(self, url: str, parameters: Mapping[str, str]) -> bytes:
         return twiml.connect_stream(url, parameters, {})
+
+    def answer_then(self, url: str, parameters: Mapping[str, str], again: str) -> bytes:
+        return twiml.connect_stream(url, parameters, {}, again)
+
+    def wait_then(self, secs: int, again: str) -> bytes:
+        return twiml.wait_then(secs, again)
 
     def busy(self) -> bytes:
         return twiml.reject_busy()

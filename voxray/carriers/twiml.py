@@ -23,17 +23,33 @@ def incoming(form: Mapping[str, str], call_sid: re.Pattern[str]) -> IncomingCall
     )
 
 
-def connect_stream(url: str, parameters: Mapping[str, str], attributes: Mapping[str, str]) -> bytes:
+def connect_stream(
+    url: str, parameters: Mapping[str, str], attributes: Mapping[str, str], again: str = ""
+) -> bytes:
     """`<Connect><Stream>`: the only form whose audio goes both ways. Nothing after it, by design:
 
     verbs that follow run when we close the socket, and a `<Pause>` there once left callers on a silent
-    line.
+    line. `again`, the one exception, is asked then what to do next.
     """
     response = ET.Element("Response")
     stream = ET.SubElement(ET.SubElement(response, "Connect"), "Stream", {"url": clean(url), **attributes})
     for name, value in parameters.items():
         ET.SubElement(stream, "Parameter", name=_short(name), value=_short(value))
+    if again:
+        _redirect(response, again)
     return document(response)
+
+
+def wait_then(secs: int, again: str) -> bytes:
+    """Silence, and then `again` is asked what to do next."""
+    response = ET.Element("Response")
+    ET.SubElement(response, "Pause", length=str(secs))
+    _redirect(response, again)
+    return document(response)
+
+
+def _redirect(response: ET.Element, url: str) -> None:
+    ET.SubElement(response, "Redirect", method="POST").text = clean(url)
 
 
 def reject_busy() -> bytes:

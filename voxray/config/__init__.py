@@ -21,7 +21,7 @@ from voxray.config.values import Reader
 from voxray.errors import ConfigError
 from voxray.settings import Settings
 
-__all__ = ["Loaded", "from_document", "load"]
+__all__ = ["Loaded", "from_document", "load", "wants_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,16 @@ def load(
         mistakes=mistakes,
     )
     return _finish(reader, document, environ, overrides or {}, strict, installed)
+
+
+def wants_json(path: str | None, environ: Mapping[str, str]) -> bool:
+    """Whether even a configuration that is refused asks for `json_logs`, as far as it can be read."""
+    if said := environ.get("VOXRAY_JSON_LOGS"):
+        return said.strip().lower() in ("1", "true")
+    try:
+        return read_document(choose_path(path, environ), lambda text: None).get("json_logs") is True
+    except ConfigError:
+        return False
 
 
 def from_document(

@@ -159,6 +159,7 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
             "fine only where a proxy checks them"
         )
     yield from _hang_up(settings)
+    yield from _reattach(settings)
     if not server.tls.enable and (server.tls.cert_file or server.tls.key_file):
         yield "tls_cert_file and tls_key_file are set but tls_enable is not: plain HTTP is served"
     if settings.turns.vad_min_volume > LOUDEST_FLOOR:
@@ -200,6 +201,22 @@ def _hang_up(settings: Settings) -> Iterator[str]:
             f"{carrier} cannot be asked to hang up: set {' and '.join(missing)}; until then hanging up "
             "closes the socket"
         )
+
+
+def _reattach(settings: Settings) -> Iterator[str]:
+    """Without what it needs it is not in effect, and nothing else is different."""
+    calls, given = settings.calls, settings.providers.api_keys
+    if not calls.reattach or not calls.carrier:
+        return
+    able = names.COMES_BACK & {*(names.CARRIERS_BUILT if calls.carrier == names.AUTO else (calls.carrier,))}
+    if not able:
+        yield f"reattach has no effect: {calls.carrier} is not told what comes after a stream"
+    elif calls.telephony_auth in ("off", "token"):
+        yield f"reattach has no effect: telephony_auth is {calls.telephony_auth}, so nobody is verified"
+    elif calls.carrier != names.AUTO:
+        keys = dict.fromkeys((*names.SECRETS_OF[calls.carrier], *names.HANG_UP_KEYS[calls.carrier]))
+        if missing := [names.KEY_ENV[key][0] for key in keys if not given.get(key)]:
+            yield f"reattach has no effect: set {' and '.join(missing)}"
 
 
 def _local(providers: ProviderSettings, given: Reader) -> Iterator[str]:

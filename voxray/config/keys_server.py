@@ -135,6 +135,11 @@ CALLS = Section(
             "on SIGTERM, how long calls may go on before they are told goodbye; 0: not at all",
             "calls.drain_timeout_secs",
             proof="tests.test_settings_effect_server.StopTests.test_drain_timeout_secs"),
+        Key("reattach", Flag(), False,
+            "Twilio, Telnyx: callers whose stream went with a daemon that crashed come back, get a new one "
+            "and begin anew ([how](carriers/twilio.md#after-a-crash)); needs the carrier's secret and its "
+            "REST API", "calls.reattach",
+            proof="tests.test_reattach.KeyTests.test_reattach"),
         Key("pace_lead_ms", Number(20.0, 5_000.0), 200.0,
             "audio kept queued at the carrier; with Exotel never more than 150",
             "media.pace_lead_ms",
@@ -191,8 +196,11 @@ STORES = Section(
             "stores.session_ttl_secs", zero_unset=True,
             proof="tests.test_settings_effect_stores.SessionTests.test_session_ttl_secs"),
         Key("pipeline_input_queue_cap", Whole(0, 1_000_000), 256,
-            "audio packets that may wait; 0: the default", "stores.pipeline_input_queue_cap",
-            zero_unset=True, later="no audio waits in a queue of its own"),
+            "packets (20 ms) of one caller's audio that may wait for the ear, and as many for the "
+            "transcriber; the socket is read all the same, and what waited longest is dropped "
+            "([metrics.md](metrics.md#audio-that-waits)); 0: the default", "turns.input_queue_cap",
+            zero_unset=True,
+            proof="tests.test_settings_effect_stores.QueueTests.test_pipeline_input_queue_cap"),
         Key("ws_write_coalesce_ms", Whole(0, 10_000), 0, "gather `/ws` messages for so long; 0: off",
             "stores.ws_write_coalesce_ms", later="`/ws` is not served"),
         Key("ws_write_coalesce_max_frames", Whole(0, 10_000), 10, "gather at most so many; 0: the default",

@@ -129,6 +129,9 @@ DIAL_KEYS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# Carriers that can be told to ask again once a stream is over.
+COMES_BACK = frozenset({"twilio", "telnyx"})
+
 # name in `api_keys` -> environment variables, the first one set wins
 KEY_ENV: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {

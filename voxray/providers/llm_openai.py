@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -112,7 +112,8 @@ class OpenAIChat:
         body = request_body(
             self.model, messages, self._dialect, tools=[*tools.values()], max_tokens=self._max_tokens
         )
-        stream = await self._http.open(self._host.post("/chat/completions", body, "application/json"))
+        asked = self._host.post("/chat/completions", body, "application/json")
+        stream = await self._http.open(replace(asked, model=self.model))
         with closing(stream):
             reply = self._reader(stream)
             while not reply.finished:

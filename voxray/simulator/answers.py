@@ -19,6 +19,7 @@ from voxray.simulator.twiml import (
     checked_url,
     connected_stream,
     parameters,
+    redirect,
     response,
     verbs,
 )
@@ -32,7 +33,8 @@ MAX_PAIRS, MAX_PAIR_CHARS, MAX_EXOTEL_URL = 3, 256, 600
 # -- Telnyx ------------------------------------------------------------------
 def parse_texml(body: bytes) -> StreamAnswer:
     """`<Connect><Stream bidirectionalMode="rtp">`."""
-    stream = connected_stream(response(body))
+    root = response(body)
+    stream = connected_stream(root)
     url, warnings = checked_url(stream.get("url", "").strip())
     if stream.get("bidirectionalMode", "mp3") != "rtp":
         raise BadAnswer('<Stream> has no bidirectionalMode="rtp": Telnyx expects MP3 and plays nothing else')
@@ -41,7 +43,7 @@ def parse_texml(body: bytes) -> StreamAnswer:
         raise BadAnswer("<Stream> wants another track than inbound_track: the agent would hear itself")
     if stream.get("enableReconnect", "true") != "false":
         warnings += ("enableReconnect is not false: Telnyx dials again when the agent closes the socket",)
-    return StreamAnswer(url, parameters(stream), warnings, dict(stream.attrib))
+    return StreamAnswer(url, parameters(stream), warnings, dict(stream.attrib), redirect(root))
 
 
 def _check_codecs(attributes: Mapping[str, str]) -> None:

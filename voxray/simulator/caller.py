@@ -79,6 +79,8 @@ class SimulatedCall:
         self._ticker.clock = clock  # type: ignore[assignment]  # Clock is all it uses
         self.started = 0.0  # the clock at the first `start`
         self.redial: Callable[[], None] | None = None  # opens another socket, for a carrier that dials again
+        self.next_verb: Callable[[], None] | None = None  # does what the answer says is next
+        self._lost_at = 0.0
         self.on_begun: Callable[[], None] | None = None  # told of every `start`
         self._channel = Channel(clock, self._wire, self.quirks, self._begun)
         self._abort: Callable[[], None] | None = None
@@ -117,6 +119,9 @@ class SimulatedCall:
         if self.quirks.drop_after_secs and self._abort is not None and self._ear is None:
             self._wait(self.quirks.drop_after_secs, self._abort)
         self._stream_from = self._sent
+        if self._lost_at:
+            self.result.reattached.append(self._clock.seconds() - self._lost_at)
+            self._lost_at = 0.0
         if self._ear is None:
             self.started = self._clock.seconds()
             self._ear = Earpiece(
@@ -150,13 +155,26 @@ class SimulatedCall:
             self.result.faults.append(fault)
 
     def closed(self, code: int | None) -> None:
-        """The socket is gone. The carrier dials again, or runs the next verb; there is none, so the call is
-        over.
-        """
+        """The socket is gone. The carrier dials again, or runs the next verb; without one it is over."""
         self.result.close_codes.append(code)
         self._channel.lost()
-        if not self._over and not self._dials_again(code):
-            self._finish("agent-socket" if code == 1000 else "lost")
+        if self._over or self._dials_again(code):
+            return
+        if self.next_verb is not None:
+            self._lost_at = self._clock.seconds()
+            self.next_verb()
+        else:
+            self.document_over()
+
+    def document_over(self) -> None:
+        """There is nothing more to do in the agent's document."""
+        if not self._over:
+            self._finish("agent-socket" if self.result.close_code == 1000 else "lost")
+
+    def next_stream(self, answer: StreamAnswer, stream_sid: str) -> None:
+        """The document connects the call again."""
+        self._wire.next_stream(stream_sid)
+        self.answered(answer)
 
     def refused(self, reason: str) -> None:
         """The handshake failed: there never was a stream, or it does not go on."""

@@ -17,18 +17,20 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as SocketTimeout
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voxray.simulator.answers import applet_url
 from voxray.simulator.caller import SimulatedCall
+from voxray.simulator.documents import next_of
 from voxray.simulator.duplicate import DuplicateSocket
 from voxray.simulator.rest.switchboard import Line, Switchboard
 from voxray.simulator.result import CallResult
 from voxray.simulator.signing import basic, outgoing
 from voxray.simulator.target import Address, Target, media_address
-from voxray.simulator.twiml import StreamAnswer
-from voxray.simulator.webhook import ask
+from voxray.simulator.twiml import BadAnswer, StreamAnswer
+from voxray.simulator.webhook import WebhookFailed, ask
 from voxray.simulator.wires.vocabulary import CallIds
 
 MAX_MESSAGE_BYTES = 1 << 20  # a whole reply in one message is legal
@@ -183,9 +185,10 @@ class Sockets:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, target: Target, url: str, call: SimulatedCall) -> None:
-        self._reactor, self._target, self._url, self._call = reactor, target, url, call
-        self._address = media_address(target, url)
+    def __init__(self, reactor: Any, target: Target, answer: StreamAnswer, call: SimulatedCall) -> None:
+        self._reactor, self._target, self._call = reactor, target, call
+        self._url, self._again = answer.url, answer.again
+        self._address = media_address(target, answer.url)
         self._opened: list[CallerProtocol] = []
         self._waiting: list[Deferred[None]] = []
 
@@ -194,6 +197,7 @@ class Sockets:
         self._call.redial = self._redial
         if self._call.quirks.duplicate_socket:
             self._call.on_begun = self._duplicate
+        self._call.next_verb = self._next_verb if self._again else None
         await self._connect(self._call)
 
     async def _connect(self, party: Party) -> None:
@@ -209,6 +213,31 @@ class Sockets:
 
     def _redial(self) -> None:
         self._later(self._connect(self._call))
+
+    def _next_verb(self) -> None:
+        self._later(self._follow())
+
+    async def _follow(self) -> None:
+        """What the agent's document says after the stream that is over: ask again, and do as one is told."""
+        call, side = self._call, self._target.side
+        fields = side.fields(call.result.ids, self._target.numbers) | {"CallStatus": "in-progress"}
+        while self._again:
+            try:
+                body = await ask(self._reactor, self._target, outgoing("POST", self._again, fields))
+                told = next_of(body, side.parse_answer)
+            except (WebhookFailed, BadAnswer) as error:
+                call.result.problems.append(str(error))
+                break
+            if told.pause_secs:
+                await deferLater(self._reactor, told.pause_secs)
+            self._again = told.again
+            if told.stream is not None:
+                self._url, self._address = told.stream.url, media_address(self._target, told.stream.url)
+                call.next_verb = self._next_verb if self._again else None
+                call.next_stream(told.stream, side.new_ids("").stream_sid)
+                await self._connect(call)
+                return
+        call.document_over()
 
     def _duplicate(self) -> None:
         self._call.on_begun = None
@@ -259,7 +288,7 @@ async def connect(
     """The call whose webhook has been answered, to its end. Raises DialFailed for another machine."""
     call_sid = call.result.ids.call_sid
     call.answered(answer)
-    sockets = Sockets(reactor, target, answer.url, call)
+    sockets = Sockets(reactor, target, answer, call)
     if switchboard is not None:
         switchboard.add(call_sid, line_of(reactor, target, call))
     try:

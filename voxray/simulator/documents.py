@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from voxray.simulator.twiml import BadAnswer, response, verbs
+from voxray.simulator.twiml import BadAnswer, StreamAnswer, redirect, response, verbs
 
 _PLACES = ("Number", "Sip", "User", "Client")
 
@@ -30,3 +31,24 @@ def read_document(body: bytes) -> Moved:
         if not to:
             raise BadAnswer("<Dial> has no number")
     return Moved(to, play.get("digits", "") if play is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What a call without a stream is to do: wait; then its stream, or ask `again`, or end."""
+
+    pause_secs: float = 0.0
+    stream: StreamAnswer | None = None
+    again: str = ""
+
+
+def next_of(body: bytes, parse: Callable[[bytes], StreamAnswer]) -> Next:
+    """The answer to a `<Redirect>`; `parse` reads the carrier's answers with a stream. Raises BadAnswer."""
+    root = response(body)
+    if root.find("Connect") is not None:
+        stream = parse(body)
+        return Next(stream=stream, again=stream.again)
+    lengths = [pause.get("length", "1") for pause in root.findall("Pause")]
+    if not all(length.isascii() and length.isdigit() and len(length) < 4 for length in lengths):
+        raise BadAnswer("<Pause> has no whole seconds")
+    return Next(float(sum(map(int, lengths))), again=redirect(root))

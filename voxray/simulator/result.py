@@ -30,6 +30,7 @@ class CallResult:
     ended_by: str = ""
     close_codes: list[int | None] = field(default_factory=list)  # of every socket; None: none was sent
     redials: int = 0  # how often the carrier dialled again after a loss
+    reattached: list[float] = field(default_factory=list)  # each time, after how many seconds
     duplicate: Duplicate | None = None
     transferred_to: str = ""
     duration_secs: float = 0.0

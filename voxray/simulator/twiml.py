@@ -31,6 +31,7 @@ class StreamAnswer:
     parameters: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)  # what else is said of the stream
+    again: str = ""  # what is asked, by POST, once the stream is over: <Redirect>
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -42,9 +43,10 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 def parse_answer(body: bytes) -> StreamAnswer:
     """`body` is the whole answer, Twilio's TwiML. Raises BadAnswer and nothing else."""
-    stream = connected_stream(response(body))
+    root = response(body)
+    stream = connected_stream(root)
     url, warnings = checked_url(stream.get("url", "").strip(), query_dropped=True)
-    return StreamAnswer(url, parameters(stream), warnings, dict(stream.attrib))
+    return StreamAnswer(url, parameters(stream), warnings, dict(stream.attrib), redirect(root))
 
 
 def response(body: bytes) -> ElementTree.Element:
@@ -85,6 +87,17 @@ def connected_stream(root: ElementTree.Element) -> ElementTree.Element:
     if root.find("Start/Stream") is not None:
         raise BadAnswer("<Start><Stream> is one-way: the agent would not be heard; use <Connect><Stream>")
     raise BadAnswer(f"the answer has no <Connect><Stream>; it says {verbs(root)}")
+
+
+def redirect(root: ElementTree.Element) -> str:
+    """The URL of `<Redirect>`, "" without. Raises BadAnswer."""
+    found = root.find("Redirect")
+    if found is None:
+        return ""
+    url = (found.text or "").strip()
+    if found.get("method", "POST") != "POST" or not url.startswith(("https://", "http://")):
+        raise BadAnswer(f"<Redirect> {url!r:.200}: the simulator follows whole URLs, by POST")
+    return url
 
 
 def verbs(root: ElementTree.Element) -> str:

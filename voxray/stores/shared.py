@@ -157,6 +157,10 @@ class Shared:
         """The call has a stream somewhere, or had one."""
         return await self._or(False, self._common.board.seen(carrier, call_sid))
 
+    async def up(self, carrier: str, call_sid: str) -> bool:
+        """The call has a stream somewhere now, as far as the board knows."""
+        return await self._or(False, self._common.board.live(carrier, call_sid))
+
     # -- notes ---------------------------------------------------------------
     def note(self, key: str, text: str) -> None:
         """A word that another instance may be asked for within a minute."""

@@ -40,6 +40,14 @@ def _utf8(path: bytes) -> bool:
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def label_of(method: bytes) -> str:
+    """A bounded label."""
+    text = method.decode("ascii", "replace")
+    return text if text in _METHODS else "other"
+
+
 CALLS_PATH = "/api/v1/calls"
 ROUTES = {
     "/": "root",
@@ -80,6 +88,9 @@ class HttpRecorder(Protocol):
 
     def request_ended(self, route: str, method: str, status: int, seconds: float) -> None: ...
 
+    def timed_out(self, route: str, method: str) -> None:
+        """A connection was cut in the middle of a request or an answer, or before its first request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -101,6 +112,7 @@ class Channel(HTTPChannel):
 
     _deadline: Any = None
     _heir: Any = None
+    _late: tuple[str, str] | None = ("other", "other")  # whose the deadline is while nothing is asked
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -112,8 +124,20 @@ class Channel(HTTPChannel):
         self._deadline = None
 
     def _expired(self) -> None:
-        if self.transport is not None:
-            self.transport.abortConnection()
+        if self.transport is None:
+            return
+        if (asked := self._asked()) is not None:
+            self.site.recorder.timed_out(*asked)
+        self.transport.abortConnection()
+
+    def _asked(self) -> tuple[str, str] | None:
+        """Route and method of what takes too long; None: nothing, the connection only was idle."""
+        path = getattr(self, "_path", None)  # twisted.web's, from the request's line to its body's end
+        if path is not None:
+            return route_of(path), label_of(self._command)
+        if self.requests:
+            return self.requests[-1].route, label_of(self.requests[-1].method)
+        return self._late
 
     def connectionMade(self) -> None:
         self._arm(self.site.deadlines.headers)
@@ -128,6 +152,7 @@ class Channel(HTTPChannel):
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
+        self._late = None if self.persistent else (request.route, label_of(request.method))
         if self.persistent:
             self._arm(self.site.deadlines.idle)
         super().requestDone(request)
@@ -212,7 +237,7 @@ class BoundedRequest(Request):
         body = envelope.error_body(status, message, envelope.request_id(self.getHeader("X-Request-ID")))
         self.channel.transport.write(_REFUSAL % (status, phrase, len(body)) + body)
         self.channel.site.recorder.request_started("other")
-        self.channel.site.recorder.request_ended("other", self._label(), status, 0.0)
+        self.channel.site.recorder.request_ended("other", label_of(self.method), status, 0.0)
         self.channel.loseConnection()
 
     # -- measurement -----------------------------------------------------------
@@ -240,8 +265,4 @@ class BoundedRequest(Request):
         began, self._began = self._began, None
         if began is not None:
             seconds = self.site.reactor.seconds() - began
-            self.site.recorder.request_ended(self.route, self._label(), self.code, seconds)
-
-    def _label(self) -> str:
-        method = self.method.decode("ascii", "replace")
-        return method if method in _METHODS else "other"
+            self.site.recorder.request_ended(self.route, label_of(self.method), self.code, seconds)

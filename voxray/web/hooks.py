@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from voxray.call.expected import Expected
 from voxray.frames import IncomingCall
+from voxray.web import comeback
 from voxray.web.api import problems
 from voxray.web.envelope import failure, success
 from voxray.web.handovers import PATH as TRANSFER_PATH
@@ -42,6 +43,8 @@ class Admission:
     """A call is about to open its socket; whether that is sure: warm the providers up."""
     refused: Callable[[str, str], None] = lambda where, reason: None
     """Counts what was not let in; the labels are bounded."""
+    no_call: Callable[[str], None] = lambda reason: None
+    """Counts calls that were not taken though nothing was wrong with them; the label is bounded."""
     told: Callable[[str, Mapping[str, str]], None] = lambda dial_id, form: None
     """The status of a call that we placed."""
     handed_over: Callable[[str], str | None] = lambda token: None
@@ -60,6 +63,8 @@ class Peers(Protocol):
     def learn_dial(self, dial_id: str) -> Coroutine[Any, Any, None]: ...
 
     def seen(self, carrier: str, call_sid: str) -> Coroutine[Any, Any, bool]: ...
+
+    def up(self, carrier: str, call_sid: str) -> Coroutine[Any, Any, bool]: ...
 
     def announce(self, expected: Expected) -> None: ...
 
@@ -225,8 +230,10 @@ class Hooks:
             return self._document(request, trunk, call.over)
         awaited = self._doorkeeper.awaits(visitor)
         if self._admission.draining() and not awaited:
+            self._admission.no_call("draining")
             return self._later(request)
         if not (awaited or self._admission.room()):
+            self._admission.no_call("max_calls")
             self._log.warn("webhook: no room for another call, answered busy")
             document = trunk.documents.busy()
             return self._later(request) if document is None else self._document(request, trunk, document)
@@ -237,25 +244,37 @@ class Hooks:
     async def _answer_new(self, request: Any, visitor: Visitor, seeing: Coroutine[Any, Any, bool]) -> bytes:
         """Unless another instance has the call, or had it."""
         if await seeing:
-            return self._no_more(request, visitor.trunk)
+            assert self.peers is not None
+            up = await self.peers.up(visitor.trunk.name, visitor.call.call_sid)
+            return self._no_more(request, visitor, up=up)
         return self._answer_here(request, visitor)
 
     def _answer_here(self, request: Any, visitor: Visitor) -> bytes:
         trunk, call = visitor.trunk, visitor.call
         expected = self._doorkeeper.answered(visitor)
         if expected is None:
-            return self._no_more(request, trunk)
+            return self._no_more(request, visitor, up=self._doorkeeper.live(trunk.name, call.call_sid))
         if self.peers is not None:
             self.peers.announce(expected)
         self._announce(call, visitor.verified)
         host = asked_host(request, self._proxy_host)
         assert host is not None  # `let_in` saw to it
-        url = stream_url(host, expected.token)
-        return self._document(request, trunk, trunk.documents.answer(url, _parameters(call, expected)))
+        url, told = stream_url(host, expected.token), _parameters(call, expected)
+        if (back := _way_back(visitor)) is not None:
+            document = back.answer_then(url, told, _again(request, host))
+        else:
+            document = trunk.documents.answer(url, told)
+        return self._document(request, trunk, document)
 
-    def _no_more(self, request: Any, trunk: Trunk) -> bytes:
-        """A call that has its stream, or had it: the request is a replay or a retry."""
-        self._admission.refused("webhook", "webhook_repeated")
+    def _no_more(self, request: Any, visitor: Visitor, *, up: bool) -> bytes:
+        """A call that has its stream (`up`), or had it: the request is a replay or a retry, or comes back."""
+        trunk, back, times = visitor.trunk, _way_back(visitor), comeback.times(query(request))
+        if up and back is not None and 0 < times < comeback.MAX_TIMES:
+            host = asked_host(request, self._proxy_host) or ""
+            waiting = back.wait_then(comeback.WAIT_SECS, _again(request, host, times + 1))
+            return self._document(request, trunk, waiting)
+        if not times:
+            self._admission.refused("webhook", "webhook_repeated")
         document = trunk.documents.hang_up()
         if document is None:
             return failure(request, 409, "The call has its stream")
@@ -280,6 +299,15 @@ class Hooks:
 def _authorized(request: Any) -> bool:
     """Who brings credentials reads no status page: Exotel need not say which call it is about."""
     return request.getHeader("Authorization") is not None
+
+
+def _way_back(visitor: Visitor) -> comeback.Documents | None:
+    """A call that we placed does not come back: what it was about is gone with the process."""
+    return visitor.trunk.back if visitor.verified and visitor.dialed is None else None
+
+
+def _again(request: Any, host: str, times: int = 1) -> str:
+    return comeback.again(request.origin.scheme or "https", host, times)
 
 
 def _parameters(call: IncomingCall, expected: Expected) -> Mapping[str, str]:

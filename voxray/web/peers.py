@@ -46,6 +46,8 @@ class Shared(Protocol):
 
     def seen(self, carrier: str, call_sid: str) -> Coroutine[Any, Any, bool]: ...
 
+    def up(self, carrier: str, call_sid: str) -> Coroutine[Any, Any, bool]: ...
+
     def note(self, key: str, text: str) -> None: ...
 
     def noted(self, key: str) -> Coroutine[Any, Any, str | None]: ...
@@ -105,6 +107,10 @@ class Peers:
     async def seen(self, carrier: str, call_sid: str) -> bool:
         """The call has a stream somewhere, or had one."""
         return bool(call_sid) and await self._shared.seen(carrier, call_sid)
+
+    async def up(self, carrier: str, call_sid: str) -> bool:
+        """The call has a stream somewhere now, as far as is known."""
+        return await self._shared.up(carrier, call_sid)
 
     def announce(self, expected: Expected) -> None:
         """The answer asks for its stream, which may come to any instance."""

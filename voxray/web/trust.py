@@ -21,6 +21,7 @@ from uuid import uuid4
 from voxray.call.expected import Expectations, Expected, Welcome
 from voxray.frames import IncomingCall, StreamStarted
 from voxray.interfaces import AnswerDocuments, Authenticity, Proof, Serializer, SignedRequest
+from voxray.web import comeback
 from voxray.web.hosts import loggable
 from voxray.web.rules import Rules
 from voxray.web.tokens import ANY, Claim, Fault, StreamTokens
@@ -41,6 +42,7 @@ class Trunk:
     challenge: str = ""  # WWW-Authenticate of a refused upgrade
     unsigned_status: bool = False  # it signs no report; that one names our secret id of the call will do
     inbound: bool = True
+    back: comeback.Documents | None = None  # callers of a stream that broke are to come back
 
     @property
     def name(self) -> str:

@@ -126,7 +126,7 @@ class Crew:
         """Starts another in its place, after the seconds that it returns."""
         pause = self._restarts[hand.number].pause_secs(self._clock.seconds() - hand.born_at)
         if not self._ended:
-            self.desk.restarts.inc()
+            self.desk.metrics.restarts.inc()
             self._waiting[hand.number] = self._clock.callLater(pause, self._hire, hand.number)
         return pause
 

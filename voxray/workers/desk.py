@@ -6,11 +6,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from voxray.errors import StoreUnavailable
+from voxray.metrics import CrewMetrics
 from voxray.stores.answering import Answering
 from voxray.workers.hand import Hand
 from voxray.workers.line import ASK_SECS, Answers
@@ -32,16 +38,10 @@ class Desk:
         self._claims: OrderedDict[str, int] = OrderedDict()
         self._last: dict[int, Exposition] = {}
         self._gone: Exposition = {}
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as in `metrics`
         self._registry = registry = CollectorRegistry()
-        self._serving = Gauge("voxray_workers", "Processes that serve", registry=registry)
-        self.restarts = Counter(
-            "voxray_worker_restarts_total", "Workers that died and were started again", registry=registry
-        )
-        self._missed = Counter(
-            "voxray_worker_metrics_missed_total",
-            "Times a worker did not tell its metrics in time",
-            registry=registry,
-        )
+        ProcessCollector(registry=registry)
+        self.metrics = CrewMetrics(registry)
 
     def answers(self, hand: Hand) -> Answers:
         """What that worker may ask."""
@@ -69,13 +69,13 @@ class Desk:
         living: list[Exposition] = []
         for hand, text in zip(hands, texts, strict=True):
             if text is None:
-                self._missed.inc()
+                self.metrics.missed.inc()
             else:
                 self._last[hand.number] = read(text)
                 living.append(self._last[hand.number])
         told = {hand.number for hand, text in zip(hands, texts, strict=True) if text is not None}
         silent = [last for number, last in self._last.items() if number not in told]
-        self._serving.set(len(hands))
+        self.metrics.workers.set(len(hands))
         own = read(generate_latest(self._registry).decode("utf-8"))
         return written(merged([*living, own], [self._gone, *silent])).decode("utf-8")
 

@@ -21,6 +21,7 @@ GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "voxray_draining": max,
     "voxray_degraded": max,
     "voxray_insecure_config": max,
+    "voxray_store_up": min,
     "process_start_time_seconds": min,
     "process_max_fds": min,
 }

@@ -67,6 +67,9 @@ class TelnyxWire(Wire):
         super().reopened()
         self._late.clear()
 
+    def next_stream(self, stream_sid: str) -> None:
+        self._ids = self._ids.another_stream(stream_sid)
+
     def redials(self, code: int | None, tries: int) -> bool:
         """Also when the agent closed it, unless the answer said not to. How often is not documented."""
         return self._reconnects and code is not None and tries < RECONNECTS

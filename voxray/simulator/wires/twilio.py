@@ -45,6 +45,9 @@ class CallerWire(Wire):
         self._sequence += 1
         return str(self._sequence)
 
+    def next_stream(self, stream_sid: str) -> None:
+        self.stream_sid = stream_sid
+
     def opening(self, parameters: Mapping[str, str]) -> list[str]:
         return [self.connected(), self.start(parameters)]
 

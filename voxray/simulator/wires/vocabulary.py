@@ -121,6 +121,9 @@ class Wire:
         """Another socket: it counts from the beginning."""
         self._sequence = self._chunk = 0
 
+    def next_stream(self, stream_sid: str) -> None:
+        """The same call gets another stream, because a document says so."""
+
     def redials(self, code: int | None, tries: int) -> bool:
         """Whether the carrier dials again after a loss with this close code (None: there was no socket), when
         it has done so `tries` times.
