@@ -287,7 +287,7 @@ class LossTests(Case):
             if "WATCHDOG=1" in (more := manager.heard(0.5)):
                 fed.append(time.monotonic())
             said += more
-        self.assertIn("worker 1 has not answered for 3 s: it is killed", daemon.log())
+        self.assertRegex(daemon.log(), r"worker 1 has not answered for \d s: it is killed")
         self.assertIn("worker 1 ended (signal", daemon.log())
         self.assertLess(max(b - a for a, b in pairwise(fed)), 3.0)
         peer.must_answer()
