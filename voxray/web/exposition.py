@@ -15,8 +15,8 @@ from voxray.web.api import problems
 from voxray.web.envelope import failure
 from voxray.web.keys import Keys
 
-Exposition = Callable[[], bytes | Coroutine[Any, Any, bytes]]
-"""The text, however it is gathered."""
+Exposition = Callable[[], bytes | Coroutine[Any, Any, bytes | None]]
+"""The text, however it is gathered; None when it cannot be."""
 
 
 class MetricsPage:
@@ -37,8 +37,17 @@ class MetricsPage:
         if not self._enabled:
             request.setResponseCode(204)
             return b""
+        told = self._exposition()
+        return self._told(request, told) if isinstance(told, bytes) else self._gathered(request, told)
+
+    async def _gathered(self, request: Any, gathering: Coroutine[Any, Any, bytes | None]) -> bytes:
+        return self._told(request, await gathering)
+
+    def _told(self, request: Any, text: bytes | None) -> bytes:
+        if text is None:  # one process's numbers alone would look like a restart
+            return failure(request, 503, "Service unavailable")
         request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
-        return self._exposition()
+        return text
 
 
 class MetricsAlone:
