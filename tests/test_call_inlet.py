@@ -78,7 +78,7 @@ class EarCase(SynchronousTestCase):
             ear.hear(QUIET[number % len(QUIET)])
 
 
-@shows("F55")
+@shows("F55", "F59")
 class StallTests(EarCase):
     def test_ten_minutes(self) -> None:
         """Memory and queue stay within the cap however long it lasts, and every packet is counted once."""

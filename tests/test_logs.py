@@ -51,6 +51,7 @@ def event(**fields: Any) -> LogEvent:
     }
 
 
+@shows("T12")
 class LineTests(SynchronousTestCase):
     def assert_one_line(self, line: str) -> None:
         self.assertEqual(len((line + "\n").splitlines()), 1)

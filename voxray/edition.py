@@ -7,8 +7,9 @@ composition root.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from socket import socket
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -22,24 +23,36 @@ from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.registry import Registry
 from voxray.cdr import CallRecords
+from voxray.circuits import Limits
+from voxray.config.hosts import split_host
+from voxray.errors import ConfigError
 from voxray.frames import CallInfo, Wire
 from voxray.http import HttpClient
 from voxray.interfaces import MediaSink, Providers, VoiceActivity
+from voxray.limits import show
+from voxray.listening import bind
 from voxray.metrics import HttpRecorder, Metrics
 from voxray.office import Office
-from voxray.settings import Settings
+from voxray.settings import AgentSettings, Settings
 from voxray.storing import Stores, sessions
 from voxray.telephony import Front, Lines, front, lines
 from voxray.turns.vad import EnergyVoiceActivity
+from voxray.vigil import Vigil
 from voxray.web.api import Api
+from voxray.web.exposition import MetricsAlone, MetricsPage
 from voxray.web.forwarded import networks
 from voxray.web.idle import Idle
+from voxray.web.keys import Keys
 from voxray.web.reception import Door
 from voxray.web.site import Root, VoxraySite
 from voxray.worker import ThreadWorker
 
 SPOKEN_AT_ONCE = ("local", "scripted")
 """Voices that make the fixed phrases in a moment. A vendor's may take long, so nobody waits for those."""
+
+
+MEND_SECS = 30.0
+"""Between two attempts at phrases that could not be made."""
 
 
 class Engine(Protocol):
@@ -58,6 +71,7 @@ class Premises:
     wall_clock: Callable[[], float]
     http: HttpClient
     workers: tuple[ThreadWorker, ThreadWorker]  # for ears, for the voice
+    names: ThreadWorker  # for look-ups
     metrics: Metrics
     records: CallRecords
     beat: Metronome
@@ -65,6 +79,8 @@ class Premises:
     registry: Registry
     door: Door
     stores: Stores
+    vigil: Vigil
+    page: MetricsPage
     ready: Callable[[], bool]
 
 
@@ -81,6 +97,8 @@ class Edition:
     emptied: Callable[[], None] = lambda: None
     """Called when the last of them has ended."""
     preparing: Deferred[None] | None = field(default=None, repr=False)
+    tried_at: float = 0.0
+    """When its phrases were last made, or not."""
 
     _log = Logger()
 
@@ -104,18 +122,28 @@ class Edition:
 
         call = Call(info, wire, sink, self.exchange, over)
         self.calls += 1
+        self._mend()
         return call
 
     async def prepare(self) -> None:
         """The fixed phrases are spoken, so that none costs a call its time."""
-        agent = self.settings.agent
-        making = self.exchange.phrases.prepare(
-            (agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology)
-        )
+        self.tried_at = self.exchange.clock.seconds()
+        making = self.exchange.phrases.prepare(fixed_phrases(self.settings.agent))
         if self.exchange.providers.tts.name in SPOKEN_AT_ONCE:
             await making
             return
         self.preparing = Deferred.fromCoroutine(making)
+        self.preparing.addErrback(self._not_prepared)
+
+    def _mend(self) -> None:
+        """Phrases that could not be made are tried again, now that a call is here that may need them."""
+        now = self.exchange.clock.seconds()
+        busy = self.preparing is not None and not self.preparing.called
+        wanted = fixed_phrases(self.settings.agent)
+        if busy or now - self.tried_at < MEND_SECS or not self.exchange.phrases.lacks(wanted):
+            return
+        self.tried_at = now
+        self.preparing = Deferred.fromCoroutine(self.exchange.phrases.prepare(wanted))
         self.preparing.addErrback(self._not_prepared)
 
     def close(self) -> None:
@@ -126,6 +154,13 @@ class Edition:
     def _not_prepared(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             self._log.failure("fixed phrases failed", failure)
+
+
+def fixed_phrases(agent: AgentSettings) -> tuple[str, ...]:
+    """What an agent may have to say when it has no voice to say it with; the most needed first."""
+    handover = agent.failure_handover if agent.on_provider_failure == "transfer" else ""
+    failing = (agent.apology, agent.hold_phrase, agent.failure_goodbye, handover)
+    return (agent.greeting, *failing, agent.goodbye, agent.idle_prompt, agent.transfer_apology)
 
 
 def build(premises: Premises, settings: Settings, before: Edition | None = None) -> Edition:
@@ -146,11 +181,16 @@ def install(premises: Premises, site: VoxraySite, edition: Edition) -> None:
     if edition.front is not None:  # else nobody can place a call; what rings can still be given up
         edition.front.open_for_use()
     premises.records.use(settings.calls.cdr_file)
+    premises.http.circuits.limits = Limits(settings.circuits.failures, settings.circuits.pause_secs)
     premises.metrics.insecure.labels("webhook_auth").set(edition.lines.insecure)
+    premises.vigil.use(settings.limits)
+    premises.page.use(enabled=settings.server.metrics_enabled, keys=Keys(settings.server.metrics_keys))
+    show(premises.metrics, settings)
     site.use(
         edition.root,
         max_body_bytes=settings.server.max_request_body_bytes,
         trusted=networks(settings.server.trusted_proxies),
+        limits=settings.limits,
     )
 
 
@@ -164,7 +204,29 @@ def site_of(premises: Premises, edition: Edition) -> VoxraySite:
         HttpRecorder(premises.metrics),
         max_body_bytes=server.max_request_body_bytes,
         trusted=networks(server.trusted_proxies),
+        limits=edition.settings.limits,
+        crowd=premises.office.crowd,
     )
+
+
+def metrics_port(premises: Premises, settings: Settings) -> Sequence[tuple[socket, VoxraySite]]:
+    """The port of `metrics_bind`, if it is set, and its site. Raises ConfigError."""
+    host, port = split_host(settings.server.metrics_bind, with_port=True) or ("", None)
+    if port is None:
+        return ()
+    try:
+        listener = bind(host, port)
+    except ConfigError as error:
+        raise ConfigError(f"metrics_bind: {error}") from error
+    site = VoxraySite(
+        MetricsAlone(premises.page).resource(),
+        premises.reactor,
+        premises.wall_clock,
+        HttpRecorder(premises.metrics),
+        max_body_bytes=0,
+        limits=settings.limits,
+    )
+    return [(listener, site)]
 
 
 def _exchange(premises: Premises, settings: Settings, made: Lines, before: Exchange | None) -> Exchange:
@@ -215,8 +277,8 @@ def _voice_activity(premises: Premises, settings: Settings, before: Exchange | N
 
 
 def _root(premises: Premises, settings: Settings, served: Front | None) -> Root:
-    metrics = premises.metrics.registry if settings.server.metrics_enabled else None
-    api = Api(lambda: premises.ready() and premises.stores.ready, metrics)
+    page = None if settings.server.metrics_bind else premises.page
+    api = Api(lambda: premises.ready() and premises.stores.ready, page)
     asked = sessions(settings, premises.stores, draining=lambda: not premises.door.serving)
     if served is None:
         return Root(api.resource(), Idle().resource(), None, sessions=asked)

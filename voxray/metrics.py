@@ -12,6 +12,7 @@ from platform import python_version
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from voxray import __version__
+from voxray.guards import Guards
 
 MakeCounter = Callable[..., Counter]
 MakeGauge = Callable[..., Gauge]
@@ -155,6 +156,10 @@ class Metrics:
         self.interruptions = counter(
             "voxray_interruptions_total", "Barge-ins by what came of them", "outcome"
         )
+        self.failed_turns = counter(
+            "voxray_failed_turns_total", "Turns that a provider's failure spoiled", "outcome"
+        )
+        self.holds = counter("voxray_holds_total", "Times a caller had to be told to wait", "what")
         self.input_dropped = counter(
             "voxray_pipeline_dropped_total",
             "Packets (20 ms) of callers' audio that waited too long for a stage and were dropped",
@@ -199,6 +204,7 @@ class Metrics:
         self.reactor_lag = histogram(
             "voxray_reactor_lag_seconds", "Lateness of a 100 ms timer", buckets=_LATENCY
         )
+        self.guards = Guards(self.registry)
         self.auth_failures = counter(
             "voxray_auth_failures_total", "Webhooks and media sockets not let in", "where", "reason"
         )

@@ -32,7 +32,26 @@ class ServerSettings:
     proxy_protocol: bool = False  # every connection comes from one of them, with a PROXY header
     metrics_enabled: bool = True
     metrics_bind: str = ""  # host:port; empty: on `port`
+    metrics_keys: tuple[str, ...] = field(default=(), repr=False)  # empty: /metrics asks for none
     workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What strangers may cost, and when no more calls are taken. Deadlines are absolute."""
+
+    header_timeout_secs: float = 10.0  # from the accepted connection, TLS handshake included
+    body_timeout_secs: float = 15.0
+    response_timeout_secs: float = 30.0  # until the peer has read it
+    keepalive_timeout_secs: float = 60.0  # from one answer to the next request's last header
+    max_header_bytes: int = 16_384
+    max_headers: int = 100
+    max_pending_connections: int = 200  # that are no calls
+    max_connections_per_ip: int = 20  # of those; 0: no limit
+    connection_exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")  # whose are not counted
+    max_lag_ms: float = 100.0  # 0: no limit
+    overload_response: str = "busy"  # or "503"
+    stall_log_secs: float = 0.5  # 0: stalls are not looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +74,14 @@ class ProviderSettings:
     base_urls: Mapping[str, str] = field(default_factory=dict)  # provider or carrier -> URL, no last slash
     soniox_model: str = ""
     google_tts_language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitSettings:
+    """When a vendor's endpoint that fails is left alone."""
+
+    failures: int = 3  # in a row; 0: never
+    pause_secs: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +123,14 @@ class AgentSettings:
     idle_prompt: str = "Are you still there?"
     idle_prompts_max: int = 2
     apology: str = "I'm sorry, I have a technical problem. Please say that again."  # a provider failed
+    hold_phrase: str = "One moment, please."  # an answer takes long; empty: a soft beep
+    hold_after_secs: float = 3.0  # of silence while the caller waits; 0: never
+    answer_timeout_secs: float = 12.0  # from the end of a turn to the first sound of its answer
+    on_provider_failure: str = "hangup"  # or "transfer", "apologise": after so many failed turns in a row
+    failed_turns_max: int = 3
+    failure_goodbye: str = "I'm sorry, we have a technical problem. Please call again later. Goodbye."
+    failure_transfer: str = ""  # a name in `transfers`
+    failure_handover: str = "I'm sorry, we have a technical problem. I am connecting you to somebody."
     transfers: Mapping[str, str] = field(default_factory=dict)  # name -> E.164 number or SIP URI
     transfer_apology: str = "I'm sorry, I can't put you through right now. What else can I do for you?"
     user_idle_timeout_secs: float = 0.0  # 0: off
@@ -115,9 +150,15 @@ class MediaSettings:
     max_message_bytes: int = 65_536
     start_timeout_secs: float = 10.0
     max_messages_before_start: int = 20
-    ping_interval_secs: float = 20.0  # 0: no pings
-    dead_peer_secs: float = 30.0  # no message of any kind
+    first_media_timeout_secs: float = 30.0  # after `start`
+    partial_message_timeout_secs: float = 10.0  # from a message's first byte to its last
+    ping_interval_secs: float = 10.0  # 0: no pings
+    dead_peer_secs: float = 15.0  # no message of any kind
+    max_messages_per_sec: float = 100.0  # sustained; a call is 50
+    max_messages_burst: float = 500.0
     send_buffer_bytes: int = 32_768  # SO_SNDBUF
+    max_unsent_audio_ms: float = 1_000.0
+    slow_consumer_secs: float = 10.0  # with so much unsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +258,9 @@ class Settings:
     media: MediaSettings
     calls: CallSettings
     logs: LogSettings
+    limits: LimitSettings = field(default_factory=LimitSettings)
     stores: StoreSettings = field(default_factory=StoreSettings)
+    circuits: CircuitSettings = field(default_factory=CircuitSettings)
     recording: RecordingSettings = field(default_factory=RecordingSettings)
     transcripts: TranscriptSettings = field(default_factory=TranscriptSettings)
     extensions: ExtensionSettings = field(default_factory=ExtensionSettings)

@@ -6,9 +6,11 @@ at once, and importing klein installs a reactor.
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,9 @@ def makeService(options: Options) -> IService:
     """The daemon, its port already bound. What is wrong is said in one line, with status 1."""
     # A resampler's small matrix products are slower on threads, and theirs would fight the engines'.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if sys.__stderr__ is not None:  # what a watchdog's SIGABRT, or a crash, interrupted
+        with suppress(OSError, ValueError):
+            faulthandler.enable(sys.__stderr__)
     from twisted.internet import reactor
 
     # Two clocks: durations by one that no clock step moves, dates by the wall clock.
@@ -64,7 +69,7 @@ def _build(
 ) -> IService:
     """`adopted` is the port, where somebody has opened it for us; `load` reads the configuration again."""
     from voxray.cdr import MAX_WAITING
-    from voxray.edition import build, install, site_of
+    from voxray.edition import build, install, metrics_port, site_of
     from voxray.editions import Editions
     from voxray.entrance import entrance
     from voxray.listening import bind
@@ -88,7 +93,7 @@ def _build(
     )
     first = build(premises, settings)
     site = site_of(premises, first)
-    door = entrance(settings.server, site, reactor, time.time, premises.metrics)
+    door = entrance(settings.server, site, reactor, time.time, premises.metrics, premises.office.crowd)
 
     def adopt(edition: Edition) -> None:
         install(premises, site, edition)
@@ -99,7 +104,9 @@ def _build(
     recorder = ConfigRecorder(premises.metrics, time.time)
     reloader = Reloader(load, rebuild, editions, files, notify, recorder, premises.ready)
     listener = adopted or bind(settings.server.host, settings.server.port)
-    daemon = Daemon(_parts(premises, editions, door, listener, warnings, drain, reloader, notify), reactor)
+    beside = metrics_port(premises, settings)
+    parts = _parts(premises, editions, door, listener, warnings, drain, reloader, notify, beside)
+    daemon = Daemon(parts, reactor)
     return daemon
 
 
@@ -112,6 +119,7 @@ def _parts(
     drain: Drain,
     reloader: Reloader,
     notify: Notify,
+    beside: Sequence[tuple[socket, Any]],
 ) -> Parts:
     """What the service starts, in this order."""
     from voxray.service import Parts
@@ -130,12 +138,14 @@ def _parts(
             office.dialer,
             *door.startables,
         ],
-        workers=[*premises.workers, *door.workers],
+        workers=[*premises.workers, premises.names, *door.workers],
         http=premises.http,
         warnings=warnings,
         drain=drain,
         reloader=reloader,
         notify=notify,
+        vigil=premises.vigil,
+        beside=beside,
         on_hangup=door.on_hangup,
     )
 
@@ -150,19 +160,23 @@ def _premises(
     ready: Callable[[], bool],
 ) -> tuple[Premises, Drain]:
     """What outlives the configuration, and how it ends."""
+    from prometheus_client import generate_latest
     from twisted.internet.error import ReactorNotRunning
 
-    from voxray import catalog_carriers, gauges
+    from voxray import catalog_carriers, gauges, resolving
     from voxray.call.metronome import Metronome
     from voxray.call.registry import Registry
     from voxray.cdr import CallRecords
     from voxray.drain import Drain
     from voxray.edition import Premises
+    from voxray.endpoints import ProviderRecorder
     from voxray.household import Household
     from voxray.http import HttpClient
     from voxray.metrics import Metrics
     from voxray.office import Office
     from voxray.storing import stores
+    from voxray.vigil import Vigil
+    from voxray.web.exposition import MetricsPage
     from voxray.worker import ThreadWorker
 
     def stop() -> None:
@@ -176,12 +190,17 @@ def _premises(
     office = Office(reactor, time.time, client, metrics, records, kept.shared)
     registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
     office.watch(registry)
+    names = ThreadWorker(
+        reactor, "names", resolving.THREADS, resolving.MAX_WAITING, stop_secs=resolving.STOP_SECS
+    )
+    resolving.install(reactor, names)
     drain = Drain(reactor, Household(registry, office, reactor, metrics, notify, stop), drain_secs)
     premises = Premises(
         reactor=reactor,
         wall_clock=time.time,
-        http=HttpClient(reactor),
+        http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
         workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
+        names=names,
         metrics=metrics,
         records=records,
         beat=Metronome(reactor, BEAT_SECS),
@@ -189,6 +208,8 @@ def _premises(
         registry=registry,
         door=drain,
         stores=kept,
+        vigil=Vigil(reactor, metrics, office.overload),
+        page=MetricsPage(partial(generate_latest, metrics.registry)),
         ready=ready,
     )
     gauges.watch(premises, files)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from voxray.config import keys_agent, keys_later, keys_server
+from voxray.config import keys_agent, keys_later, keys_limits, keys_server
 
 SECTIONS = (
     keys_server.CALLS,
     keys_server.SERVER,
     keys_agent.PROVIDERS,
     keys_agent.AGENT,
+    keys_agent.FAILURES,
     keys_agent.TURNS,
     keys_server.ACCESS,
+    keys_limits.LIMITS,
+    keys_limits.SOCKETS,
     keys_server.WATCH,
     keys_server.STORES,
     keys_later.KEEPING,

@@ -17,12 +17,13 @@ from twisted.internet.defer import Deferred
 
 from voxray.call.dials import Dial, Dials, DialState
 from voxray.frames import CallInfo
+from voxray.stores.forms import digest
 from voxray.web.api import problems
-from voxray.web.channel import CALLS_PATH as PATH
 from voxray.web.dialing import CannotDial, Dialer, Order
 from voxray.web.envelope import failure, success
 from voxray.web.keys import Keys
 from voxray.web.orders import BadOrder, order_of
+from voxray.web.routes import CALLS_PATH as PATH
 
 _RETRY_AFTER_SECS = b"5"
 _MAX_REPLAYS = 1_000
@@ -43,7 +44,7 @@ class LiveCall(Protocol):
 Handler = Callable[..., Any]
 Outcome = Dial | CannotDial
 Replays = OrderedDict[str, tuple[bytes, Deferred[Outcome]]]
-"""Idempotency-Key -> the order as it came, and what becomes of it; the oldest first."""
+"""Digest of an Idempotency-Key -> the order as it came, and what becomes of it; the oldest first."""
 
 
 def with_key(handler: Handler) -> Handler:
@@ -107,7 +108,8 @@ class Calls:
         if self._draining():
             request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
             return failure(request, 503, "Service unavailable")
-        key = (request.getHeader("Idempotency-Key") or "")[:200]
+        sent = request.getHeader("Idempotency-Key")
+        key = digest(sent) if sent else ""
         if key and (before := self._replays.get(key)) is not None:
             if before[0] != body:
                 return failure(request, 409, "This Idempotency-Key came with another order")
