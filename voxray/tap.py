@@ -190,17 +190,13 @@ def _premises(
     office = Office(reactor, time.time, client, metrics, records, kept.shared)
     registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
     office.watch(registry)
-    names = ThreadWorker(
-        reactor, "names", resolving.THREADS, resolving.MAX_WAITING, stop_secs=resolving.STOP_SECS
-    )
-    resolving.install(reactor, names)
     drain = Drain(reactor, Household(registry, office, reactor, metrics, notify, stop), drain_secs)
     premises = Premises(
         reactor=reactor,
         wall_clock=time.time,
         http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
         workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
-        names=names,
+        names=resolving.install(reactor),
         metrics=metrics,
         records=records,
         beat=Metronome(reactor, BEAT_SECS),
