@@ -63,7 +63,7 @@ def groundwork(
         wall_clock=time.time,
         http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
         workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
-        names=_names(reactor),
+        names=resolving.install(reactor),
         metrics=metrics,
         records=records,
         beat=Metronome(reactor, BEAT_SECS),
@@ -87,14 +87,6 @@ def _office(
         return Office(reactor, time.time, client, metrics, records, shared)
     colleagues = Colleagues(child.ask, child.orders.number)
     return Office(reactor, time.time, client, metrics, records, shared, child.orders.secret, colleagues)
-
-
-def _names(reactor: Any) -> ThreadWorker:
-    """Threads for look-ups alone: a slow resolver is not to starve files and models."""
-    threads, waiting = resolving.THREADS, resolving.MAX_WAITING
-    names = ThreadWorker(reactor, "names", threads, waiting, stop_secs=resolving.STOP_SECS)
-    resolving.install(reactor, names)
-    return names
 
 
 def _stop(reactor: Any) -> None:
