@@ -138,7 +138,7 @@ def _parts(
             office.dialer,
             *door.startables,
         ],
-        workers=[*premises.workers, *door.workers],
+        workers=[*premises.workers, premises.names, *door.workers],
         http=premises.http,
         warnings=warnings,
         drain=drain,
@@ -163,12 +163,13 @@ def _premises(
     from prometheus_client import generate_latest
     from twisted.internet.error import ReactorNotRunning
 
-    from voxray import catalog_carriers, gauges
+    from voxray import catalog_carriers, gauges, resolving
     from voxray.call.metronome import Metronome
     from voxray.call.registry import Registry
     from voxray.cdr import CallRecords
     from voxray.drain import Drain
     from voxray.edition import Premises
+    from voxray.endpoints import ProviderRecorder
     from voxray.household import Household
     from voxray.http import HttpClient
     from voxray.metrics import Metrics
@@ -189,12 +190,17 @@ def _premises(
     office = Office(reactor, time.time, client, metrics, records, kept.shared)
     registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
     office.watch(registry)
+    names = ThreadWorker(
+        reactor, "names", resolving.THREADS, resolving.MAX_WAITING, stop_secs=resolving.STOP_SECS
+    )
+    resolving.install(reactor, names)
     drain = Drain(reactor, Household(registry, office, reactor, metrics, notify, stop), drain_secs)
     premises = Premises(
         reactor=reactor,
         wall_clock=time.time,
-        http=HttpClient(reactor),
+        http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
         workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
+        names=names,
         metrics=metrics,
         records=records,
         beat=Metronome(reactor, BEAT_SECS),
