@@ -144,7 +144,7 @@ def _parts(
         drain=drain,
         reloader=reloader,
         notify=notify,
-        vigil=premises.vigil,
+        vigil=office.vigil,
         beside=beside,
         on_hangup=door.on_hangup,
     )
@@ -160,7 +160,6 @@ def _premises(
     ready: Callable[[], bool],
 ) -> tuple[Premises, Drain]:
     """What outlives the configuration, and how it ends."""
-    from prometheus_client import generate_latest
     from twisted.internet.error import ReactorNotRunning
 
     from voxray import catalog_carriers, gauges, resolving
@@ -175,7 +174,6 @@ def _premises(
     from voxray.metrics import Metrics
     from voxray.office import Office
     from voxray.storing import stores
-    from voxray.vigil import Vigil
     from voxray.web.exposition import MetricsPage
     from voxray.worker import ThreadWorker
 
@@ -208,8 +206,7 @@ def _premises(
         registry=registry,
         door=drain,
         stores=kept,
-        vigil=Vigil(reactor, metrics, office.overload),
-        page=MetricsPage(partial(generate_latest, metrics.registry)),
+        page=MetricsPage(metrics.registry),
         ready=ready,
     )
     gauges.watch(premises, files)
