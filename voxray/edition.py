@@ -34,7 +34,6 @@ from voxray.settings import AgentSettings, Settings
 from voxray.storing import Stores, sessions
 from voxray.telephony import Front, Lines, front, lines
 from voxray.turns.vad import EnergyVoiceActivity
-from voxray.vigil import Vigil
 from voxray.web.api import Api
 from voxray.web.exposition import MetricsAlone, MetricsPage
 from voxray.web.forwarded import networks
@@ -76,7 +75,6 @@ class Premises:
     registry: Registry
     door: Door
     stores: Stores
-    vigil: Vigil
     page: MetricsPage
     ready: Callable[[], bool]
 
@@ -180,7 +178,7 @@ def install(premises: Premises, site: VoxraySite, edition: Edition) -> None:
     premises.records.use(settings.calls.cdr_file)
     premises.http.circuits.limits = Limits(settings.circuits.failures, settings.circuits.pause_secs)
     premises.metrics.insecure.labels("webhook_auth").set(edition.lines.insecure)
-    premises.vigil.use(settings.limits)
+    premises.office.vigil.use(settings.limits)
     premises.page.use(enabled=settings.server.metrics_enabled, keys=Keys(settings.server.metrics_keys))
     show(premises.metrics, settings)
     site.use(

@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from prometheus_client import generate_latest
 from twisted.internet.error import ReactorNotRunning
 
 from voxray import catalog_carriers, gauges, resolving
@@ -29,7 +28,6 @@ from voxray.settings import Settings
 from voxray.stores.shared import Shared
 from voxray.storing import stores
 from voxray.systemd import Notify
-from voxray.vigil import Vigil
 from voxray.web.colleagues import Colleagues
 from voxray.web.exposition import MetricsPage
 from voxray.worker import ThreadWorker
@@ -71,8 +69,7 @@ def groundwork(
         registry=registry,
         door=drain,
         stores=kept,
-        vigil=Vigil(reactor, metrics, office.overload),
-        page=MetricsPage(partial(generate_latest, metrics.registry) if child is None else child.exposition),
+        page=MetricsPage(metrics.registry, None if child is None else child.exposition),
         ready=ready,
     )
     gauges.watch(premises, files)

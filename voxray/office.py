@@ -22,6 +22,7 @@ from voxray.metrics import MediaRecorder, Metrics
 from voxray.overload import Overload
 from voxray.settings import MediaSettings, Settings
 from voxray.stores.shared import Shared
+from voxray.vigil import Vigil
 from voxray.web.calls import Replays
 from voxray.web.colleagues import Colleagues
 from voxray.web.crowd import Crowd
@@ -72,6 +73,7 @@ class Office:
         self.tokens = StreamTokens(self._random_secret(), self.expectations.ttl_secs)
         self.sockets = MediaFactory(reactor, MediaSettings(), MediaRecorder(metrics))
         self.crowd, self.overload = Crowd(CrowdRecorder(metrics.guards)), Overload()
+        self.vigil = Vigil(reactor, metrics, self.overload)
         self.replays: Replays = OrderedDict()
         self.peers = None if shared is None else self._with_peers(reactor, shared)
         self.dialer = Dialer(

@@ -197,7 +197,7 @@ def _parts(
         drain=drain,
         reloader=reloader,
         notify=notify,
-        vigil=premises.vigil,
+        vigil=office.vigil,
         beside=beside(premises, editions.current.settings, other),
         parent=child,
         on_hangup=door.on_hangup,
