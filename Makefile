@@ -2,7 +2,7 @@
 #
 #   PYTHON=/path/to/python3.11   the interpreter for .venv (default: the first suitable one)
 #   SYSTEM_LIBS=skip             leave Debian's libraries alone
-#   JOBS=2  SEED=0  TESTS=tests  for `make test`: workers, order (0: a new one each time), what to run
+#   JOBS=2  SEED=0  TESTS="..."  for `make test`: workers, order (0: a new one each time), what to run
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 JOBS ?= 2
 SEED ?= 0
-TESTS ?= tests
+TESTS ?=
 RUN ?=
 SECS ?= 60
 PARSERS ?=
@@ -19,6 +19,11 @@ export PYTHON SYSTEM_LIBS
 
 BIN := .venv/bin
 CODE := $(wildcard voxray tests scripts bench twisted)
+TRIAL := $(BIN)/python -m twisted.trial --random $(SEED)
+
+# Tests that play calls in real time against a daemon of their own. Two at once on two cores would make each other late.
+LIVE := $(shell grep -lE 'tests\.(attackers|e2e_office)|simulator\.(daemon|session)' tests/test_*.py)
+QUICK := $(filter-out $(LIVE),$(wildcard tests/test_*.py))
 
 help: ## this list
 	@echo "Voxray: a telephony daemon that answers phone calls with an agent."
@@ -36,12 +41,19 @@ dev: ## make .venv with the tools for tests and lint too
 demo: venv ## start the daemon, call it, show the call (no account, no key)
 	@$(BIN)/python -m voxray.simulator.demo
 
-test: dev ## the whole test suite, in random order
-	@$(BIN)/python -m twisted.trial --jobs $(JOBS) --random $(SEED) $(TESTS)
+test: dev ## the whole test suite, in random order: first all that needs no real time, JOBS at once, then the rest
+ifdef TESTS
+	@$(TRIAL) --jobs $(JOBS) $(TESTS)
+else
+	@status=0; \
+	echo "=== tests without real time, $(JOBS) at once"; $(TRIAL) --jobs $(JOBS) $(QUICK) || status=$$?; \
+	echo "=== tests in real time, one after the other"; $(TRIAL) $(LIVE) || status=$$?; \
+	exit $$status
+endif
 
 coverage: dev ## the test suite once more, with line and branch coverage
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m twisted.trial --random $(SEED) $(TESTS)
+	@$(BIN)/coverage run -m twisted.trial --random $(SEED) $(or $(TESTS),tests)
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 

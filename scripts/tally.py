@@ -1,4 +1,4 @@
-"""Turns trial's last words into one plain line: `123 passed, 0 failed, 2 skipped`.
+"""Turns trial's last words into one plain line: `123 passed, 0 failed, 2 skipped`. Of several runs, the sum.
 
     python -m twisted.trial tests | tee trial.log; python scripts/tally.py trial.log STATUS
 
@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 SUMMARY = re.compile(r"^(?P<verdict>PASSED|FAILED)(?: \((?P<counts>[^)]*)\))?\s*$", re.MULTILINE)
+RUN = re.compile(r"^=== .*$", re.MULTILINE)
+"""`make test` writes one before each run of trial."""
+BAD = ("failures", "errors", "unexpectedSuccesses")
 COUNT = re.compile(r"(\w+)=(\d+)")
 
 
@@ -29,20 +33,23 @@ class Tally:
 
 
 def tally(log: str, status: int) -> Tally:
-    """Counts of trial's summary; a run without one, or at odds with its status, has one failure more."""
-    summaries = list(SUMMARY.finditer(log))
-    if not summaries:
-        return Tally(0, 1, 0)
-    last = summaries[-1]
-    counts = {name: int(number) for name, number in COUNT.findall(last["counts"] or "")}
-    failed = counts.get("failures", 0) + counts.get("errors", 0) + counts.get("unexpectedSuccesses", 0)
-    if failed == 0 and (status != 0 or last["verdict"] == "FAILED"):
-        failed = 1
-    return Tally(
-        passed=counts.get("successes", 0),
-        failed=failed,
-        skipped=counts.get("skips", 0) + counts.get("expectedFailures", 0),
-    )
+    """Counts of each run's last summary: earlier ones are of tests that run trial themselves.
+
+    A run without one, or one at odds with the status, has one failure more.
+    """
+    counts: Counter[str] = Counter()
+    for run in RUN.split(log)[1:] or [log]:
+        summaries = list(SUMMARY.finditer(run))
+        if not summaries:
+            counts["errors"] += 1
+            continue
+        last = summaries[-1]
+        found = Counter({name: int(number) for name, number in COUNT.findall(last["counts"] or "")})
+        if last["verdict"] == "FAILED" and not any(found[name] for name in BAD):
+            found["errors"] = 1
+        counts += found
+    failed = sum(counts[name] for name in BAD) or int(status != 0)
+    return Tally(counts["successes"], failed, counts["skips"] + counts["expectedFailures"])
 
 
 def main(arguments: list[str]) -> int:

@@ -117,7 +117,6 @@ OPEN: Mapping[str, str] = MappingProxyType(
         "F14": "the tests come with the look-up's own limits",
         "F38": "a call that connects again begins anew: its conversation is not kept",
         "F54": "there are no recordings yet; of what is written today the call records are tried",
-        "F57": "the tests come with the limits on connections",
         "F62": "there are no tool servers yet",
         "F63": "there is no database of transcripts yet",
     }

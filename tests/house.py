@@ -44,6 +44,7 @@ BASE: dict[str, object] = {
     "eager_transcription": False,
     "greeting": "",
     "goodbye": "",
+    "max_lag_ms": 0,  # imaginary time leaps
 }
 WORD_SECS = 0.1
 WORD = 800  # bytes
@@ -172,7 +173,7 @@ class House:
         globalLogPublisher.addObserver(self.logged.append)
         case.addCleanup(self._close)
         self.daemon.startService()
-        [(_, _, self.site)] = self.reactor.adoptedPorts
+        (_, _, self.site), *self.ports_beside = self.reactor.adoptedPorts
 
     def _providers(self, *args: Any) -> Providers:
         made = self._make_providers(*args)
@@ -220,6 +221,7 @@ class House:
         line = Line(self)
         head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
         line.raw(head.encode() + body)
+        line.lose()
         return Answer(line.transport.value())
 
     # -- calls -----------------------------------------------------------------

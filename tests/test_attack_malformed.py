@@ -31,7 +31,13 @@ class StormTests(SynchronousTestCase):
         dice, signer = random.Random(seed), SIGNERS[carrier]
         house = House(
             self,
-            {"runner_transport": carrier, "proxy_host": HOST, "max_calls": 100, "greeting": "Hello there."},
+            {
+                "runner_transport": carrier,
+                "proxy_host": HOST,
+                "max_calls": 100,
+                "greeting": "Hello there.",
+                "dead_peer_secs": 60,
+            },
             [TextDelta("Still here.")],
         )
         sentinel = house.socket()

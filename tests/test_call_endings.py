@@ -468,10 +468,10 @@ class TimeTests(EndingsTestCase):
 
     @shows("F40")
     def test_dead_peer(self) -> None:
-        """Thirty seconds without a message of any kind."""
+        """Fifteen seconds without a message of any kind."""
         line = self.up()
         line.silence(1.0)
-        self.house.pass_time(28.0, 0.1)
+        self.house.pass_time(13.0, 0.1)
         self.assertFalse(line.over)
         self.house.pass_time(3.0, 0.1)
         self.assertTrue(line.transport.aborted)

@@ -8,6 +8,7 @@ from tests.cli import CommandCase
 from tests.configs import document_of
 from voxray.cli.report import HIDDEN
 from voxray.config.keys import KEYS
+from voxray.config.kinds import Secrets
 
 
 class ShowTests(CommandCase):
@@ -58,7 +59,7 @@ class ShowTests(CommandCase):
         for key in KEYS.values():
             if not key.secret:
                 continue
-            empty = [] if key.name == "server_api_key" else ""
+            empty = [] if isinstance(key.kind, Secrets) else ""
             self.configured()
             self.assertEqual(self.keys()[key.name]["value"], empty)
             self.configured(document_of(key, "redis://:hush-hush@h"))

@@ -177,7 +177,7 @@ class EndTests(DrainingTestCase):
     def test_goodbye(self) -> None:
         """At the deadline: the phrase, then the hang-up at the carrier, whose `stop` ends the call."""
         control = FakeControl()
-        house = self.open(control=control, drain_timeout_secs=20)
+        house = self.open(control=control, drain_timeout_secs=20, dead_peer_secs=30)
         line = house.dial()
         house.terminate()
         house.pass_time(19.9, 0.1)

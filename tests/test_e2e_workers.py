@@ -30,6 +30,7 @@ from tests.attackers import ROOT, SCRIPTED, STOP, LiveDaemon, Peer, start
 from tests.certificates import write_pair
 from tests.test_systemd import Manager
 from tests.wsframes import TEXT, handshake
+from voxray.simulator.daemon import free_port
 
 KEY = "owner-key"
 CALLS = 20
@@ -514,6 +515,17 @@ class PortTests(Case):
         text = log.read_text(encoding="utf-8")
         for number in (1, 2):
             self.assertRegex(text, rf'w{number}: .*"worker": "w{number}"')
+
+    def test_metrics_port(self) -> None:
+        """The address of `metrics_bind` is one, and tells of all; on the calls' port there is nothing."""
+        port = free_port()
+        daemon = self.daemon(metrics_bind=f"127.0.0.1:{port}")
+        peers = [self.up(daemon, number) for number in range(4)]
+        calls, daemon.port = daemon.port, port
+        for _ in range(4):
+            self.assertEqual(daemon.metric("voxray_calls_active"), len(peers))
+        daemon.port = calls
+        self.assertEqual(daemon.get("/metrics")[0], 404)
 
     def test_records(self) -> None:
         """The lines of both are whole in one file."""

@@ -27,7 +27,7 @@ from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import ULAW_8K, CallInfo, Message, ReplyEvent, Speech, TextDelta, Transcript, Utterance
 from voxray.interfaces import Providers
 from voxray.metrics import CrewMetrics, HttpRecorder, Metrics, TlsRecorder
-from voxray.web.channel import _METHODS, ROUTES
+from voxray.web.routes import _METHODS, ROUTES
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 CONTRACT = Path(__file__).parent / "data" / "metrics" / "contract.json"

@@ -106,6 +106,15 @@ class TallyTests(unittest.SynchronousTestCase):
         log = "FAILED (failures=1)\n...\nPASSED (successes=3)\n"
         self.assertEqual(self.line(log, 0), "3 passed, 0 failed, 0 skipped")
 
+    def test_several_runs_are_added(self) -> None:
+        """Each has its line before it; one that crashed is not hidden by the others."""
+        log = "=== a\nPASSED (successes=3)\n=== b\nFAILED (failures=1)\nPASSED (skips=1, successes=2)\n"
+        self.assertEqual(self.line(log, 0), "5 passed, 0 failed, 1 skipped")
+        log = "=== a\nPASSED (successes=3)\n=== b\nFAILED (errors=2, successes=2)\n"
+        self.assertEqual(self.line(log, 1), "5 passed, 2 failed, 0 skipped")
+        log = "=== a\nTraceback ...\n=== b\nPASSED (successes=2)\n"
+        self.assertEqual(self.line(log, 1), "2 passed, 1 failed, 0 skipped")
+
     def test_nothing_ran_is_not_success(self) -> None:
         """An empty suite exits with status 1."""
         log = Path(self.mktemp())

@@ -161,7 +161,7 @@ class ConductTests(SynchronousTestCase):
     def test_ping_interval_secs(self) -> None:
         """A ping every so often; with 0 none."""
         for interval, pings in ((4, 5), (10, 2), (0, 0)):
-            house = House(self, {"ping_interval_secs": interval})
+            house = House(self, {"ping_interval_secs": interval, "dead_peer_secs": 60})
             line = house.dial()
             house.pass_time(20.5, 0.5)
             self.assertEqual(line.pings, pings, interval)

@@ -8,7 +8,7 @@ import tempfile
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -21,7 +21,9 @@ from tests.doors import Doors, twilio_trunk
 from tests.test_web_hosts import BAD
 from voxray.frames import IncomingCall
 from voxray.web.api import Api
+from voxray.web.exposition import MetricsPage
 from voxray.web.hooks import Admission, Hooks
+from voxray.web.keys import Keys
 from voxray.web.site import Root, VoxraySite
 
 FORM = b"CallSid=CA0123456789abcdef0123456789abcdef&From=%2B15558675310&To=%2B15017122661&CallStatus=ringing"
@@ -112,7 +114,9 @@ class HttpTestCase(SynchronousTestCase):
         )
         self.doors = Doors(self.trunk)
         hooks = Hooks(self.doors.keeper, self.proxy_host, admission, "twilio", self.clock.seconds)
-        api = Api(lambda: self.ready, registry)
+        page = MetricsPage(lambda: generate_latest(self.registry))  # type: ignore[arg-type]
+        page.use(enabled=registry is not None, keys=Keys(()))
+        api = Api(lambda: self.ready, page)
         root = Root(api.resource(), hooks.resource(), Resource())
         return VoxraySite(root, self.clock, lambda: 1_700_000_000.0, self.recorder, max_body_bytes=1000)
 

@@ -173,7 +173,7 @@ class ParentTestCase(SynchronousTestCase):
             settings,
             ("a warning",),
             Orders(0, self.source, text, text, b"secret"),
-            listener,
+            [listener],
             self.spawn,
             self.manager,  # type: ignore[arg-type]
             InlineWorker(self.reactor, "files", 1),

@@ -7,8 +7,9 @@ composition root.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from socket import socket
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -25,15 +26,20 @@ from voxray.cdr import CallRecords
 from voxray.frames import CallInfo, Wire
 from voxray.http import HttpClient
 from voxray.interfaces import MediaSink, Providers, VoiceActivity
+from voxray.limits import show
+from voxray.listening import bind_address
 from voxray.metrics import HttpRecorder, Metrics
 from voxray.office import Office
 from voxray.settings import Settings
 from voxray.storing import Stores, sessions
 from voxray.telephony import Front, Lines, front, lines
 from voxray.turns.vad import EnergyVoiceActivity
-from voxray.web.api import Api, Exposition
+from voxray.vigil import Vigil
+from voxray.web.api import Api
+from voxray.web.exposition import MetricsAlone, MetricsPage
 from voxray.web.forwarded import networks
 from voxray.web.idle import Idle
+from voxray.web.keys import Keys
 from voxray.web.reception import Door
 from voxray.web.site import Root, VoxraySite
 from voxray.worker import ThreadWorker
@@ -65,9 +71,9 @@ class Premises:
     registry: Registry
     door: Door
     stores: Stores
+    vigil: Vigil
+    page: MetricsPage
     ready: Callable[[], bool]
-    exposition: Exposition | None = None
-    """The metrics of all processes, where there are several."""
 
 
 @dataclass(eq=False, slots=True)
@@ -149,10 +155,14 @@ def install(premises: Premises, site: VoxraySite, edition: Edition) -> None:
         edition.front.open_for_use()
     premises.records.use(settings.calls.cdr_file)
     premises.metrics.insecure.labels("webhook_auth").set(edition.lines.insecure)
+    premises.vigil.use(settings.limits)
+    premises.page.use(enabled=settings.server.metrics_enabled, keys=Keys(settings.server.metrics_keys))
+    show(premises.metrics, settings)
     site.use(
         edition.root,
         max_body_bytes=settings.server.max_request_body_bytes,
         trusted=networks(settings.server.trusted_proxies),
+        limits=settings.limits,
     )
 
 
@@ -166,7 +176,30 @@ def site_of(premises: Premises, edition: Edition) -> VoxraySite:
         HttpRecorder(premises.metrics),
         max_body_bytes=server.max_request_body_bytes,
         trusted=networks(server.trusted_proxies),
+        limits=edition.settings.limits,
+        crowd=premises.office.crowd,
     )
+
+
+def metrics_port(
+    premises: Premises, settings: Settings, adopted: socket | None = None
+) -> Sequence[tuple[socket, VoxraySite]]:
+    """The port of `metrics_bind`, if it is set, and its site; `adopted`: opened already.
+
+    Raises ConfigError.
+    """
+    listener = adopted or bind_address("metrics_bind", settings.server.metrics_bind)
+    if listener is None:
+        return ()
+    site = VoxraySite(
+        MetricsAlone(premises.page).resource(),
+        premises.reactor,
+        premises.wall_clock,
+        HttpRecorder(premises.metrics),
+        max_body_bytes=0,
+        limits=settings.limits,
+    )
+    return [(listener, site)]
 
 
 def _exchange(premises: Premises, settings: Settings, made: Lines, before: Exchange | None) -> Exchange:
@@ -217,8 +250,8 @@ def _voice_activity(premises: Premises, settings: Settings, before: Exchange | N
 
 
 def _root(premises: Premises, settings: Settings, served: Front | None) -> Root:
-    metrics = premises.metrics.registry if settings.server.metrics_enabled else None
-    api = Api(lambda: premises.ready() and premises.stores.ready, metrics, premises.exposition)
+    page = None if settings.server.metrics_bind else premises.page
+    api = Api(lambda: premises.ready() and premises.stores.ready, page)
     asked = sessions(settings, premises.stores, draining=lambda: not premises.door.serving)
     if served is None:
         return Root(api.resource(), Idle().resource(), None, sessions=asked)

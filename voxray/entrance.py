@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from voxray.certificates import Certificates
 from voxray.metrics import Metrics, TlsRecorder
 from voxray.settings import ServerSettings
+from voxray.web.crowd import Crowd
 from voxray.web.forwarded import networks
 from voxray.web.proxied import ProxiedFactory
 from voxray.worker import ThreadWorker
@@ -35,8 +37,27 @@ class Entrance:
             self.proxied.trusted = networks(server.trusted_proxies) or self.proxied.trusted
 
 
+class Turnstile(WrappingFactory[Any]):
+    """Closes connections that are too many, before anything is made for them; others it only passes on."""
+
+    noisy = False
+
+    def __init__(self, wrapped: Any, crowd: Crowd) -> None:
+        super().__init__(wrapped)  # type: ignore[no-untyped-call]
+        self._crowd = crowd
+
+    def buildProtocol(self, addr: Any) -> Any:
+        refused = self._crowd.refuses(getattr(addr, "host", None) or "")
+        return None if refused else self.wrappedFactory.buildProtocol(addr)
+
+
 def entrance(
-    server: ServerSettings, site: Any, reactor: Any, wall_clock: Callable[[], float], metrics: Metrics
+    server: ServerSettings,
+    site: Any,
+    reactor: Any,
+    wall_clock: Callable[[], float],
+    metrics: Metrics,
+    crowd: Crowd | None = None,
 ) -> Entrance:
     """Raises ConfigError for a certificate that cannot serve: never plain HTTP instead."""
     made = Entrance(site)
@@ -55,4 +76,4 @@ def entrance(
     if server.proxy_protocol:
         proxied = ProxiedFactory(made.factory, networks(server.trusted_proxies), reactor.seconds)
         made = replace(made, factory=proxied, proxied=proxied)
-    return made
+    return replace(made, factory=Turnstile(made.factory, Crowd() if crowd is None else crowd))

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from voxray.config.hosts import split_host
 from voxray.errors import ConfigError
 
 BACKLOG = 511
@@ -121,6 +122,17 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigError(_worded(host, port, error)) from error
     return listener
+
+
+def bind_address(key: str, address: str) -> socket.socket | None:
+    """The same for a key of the form host:port; None where it is empty. Raises ConfigError."""
+    host, port = split_host(address, with_port=True) or ("", None)
+    if port is None:
+        return None
+    try:
+        return bind(host, port)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def _address(host: str) -> tuple[socket.AddressFamily, str]:

@@ -12,6 +12,7 @@ from platform import python_version
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from voxray import __version__
+from voxray.guards import Guards
 
 MakeCounter = Callable[..., Counter]
 MakeGauge = Callable[..., Gauge]
@@ -199,6 +200,7 @@ class Metrics:
         self.reactor_lag = histogram(
             "voxray_reactor_lag_seconds", "Lateness of a 100 ms timer", buckets=_LATENCY
         )
+        self.guards = Guards(self.registry)
         self.auth_failures = counter(
             "voxray_auth_failures_total", "Webhooks and media sockets not let in", "where", "reason"
         )

@@ -17,12 +17,16 @@ from voxray.call.reasons import EndReason, reason_of
 from voxray.call.record import CallRecord, Records
 from voxray.call.registry import Registry
 from voxray.frames import CallInfo
+from voxray.guards import CrowdRecorder
 from voxray.metrics import MediaRecorder, Metrics
+from voxray.overload import Overload
 from voxray.settings import MediaSettings, Settings
 from voxray.stores.shared import Shared
 from voxray.web.calls import Replays
 from voxray.web.colleagues import Colleagues
+from voxray.web.crowd import Crowd
 from voxray.web.dialing import Dialer
+from voxray.web.forwarded import networks
 from voxray.web.handovers import Handovers
 from voxray.web.media import MediaFactory
 from voxray.web.peers import Peers
@@ -67,6 +71,7 @@ class Office:
         self.handovers = Handovers("", reactor.seconds, lambda call_id: self.dials.get(call_id) is not None)
         self.tokens = StreamTokens(self._random_secret(), self.expectations.ttl_secs)
         self.sockets = MediaFactory(reactor, MediaSettings(), MediaRecorder(metrics))
+        self.crowd, self.overload = Crowd(CrowdRecorder(metrics.guards)), Overload()
         self.replays: Replays = OrderedDict()
         self.peers = None if shared is None else self._with_peers(reactor, shared)
         self.dialer = Dialer(
@@ -116,6 +121,7 @@ class Office:
             self.peers.token_secs, self._shared.standing.limit = calls.stream_token_secs, calls.max_calls
         self.handovers.proxy_host = settings.server.proxy_host
         self.sockets.use(settings.media)
+        self.crowd.use(settings.limits, networks(settings.server.trusted_proxies))
 
     def dial_token(self, dial_id: str, carrier: str, ring_secs: float) -> str:
         """For the stream of a call that we place, whose carrier's id nobody knows yet."""

@@ -22,11 +22,11 @@ from voxray.editions import Editions
 from voxray.ending import end_with_failure
 from voxray.errors import ConfigError, ProviderError
 from voxray.http import HttpClient
-from voxray.lag import LagProbe
 from voxray.listening import one_at_a_time
 from voxray.reloading import Reloader
 from voxray.signals import Signals
 from voxray.systemd import Notify
+from voxray.vigil import Vigil
 from voxray.web.calls import Calls
 from voxray.web.colleagues import answers
 from voxray.worker import ThreadWorker
@@ -68,6 +68,9 @@ class Parts:
     drain: Drain
     reloader: Reloader
     notify: Notify
+    vigil: Vigil
+    beside: Sequence[tuple[socket.socket, Any]] = ()
+    """Other ports, and what is served there."""
     parent: Parent | None = None
     on_hangup: Sequence[Callable[[], None]] = ()
     """What is read again on SIGHUP beside the configuration."""
@@ -87,8 +90,8 @@ class Daemon(Service):
         self._parts = parts
         self._reactor = reactor
         self._port: IListeningPort | None = None
+        self._beside: list[IListeningPort] = []
         self._metrics = parts.exchange.metrics
-        self._lag = LagProbe(reactor, self._metrics.reactor_lag.observe)
         self._signals = Signals(
             reactor.callFromThread, (*parts.on_hangup, parts.reloader.reload), parts.drain.asked
         )
@@ -143,19 +146,26 @@ class Daemon(Service):
             await startable.start()
         if parts.parent is not None:
             await parts.parent.prepared()
-        self._port = self._reactor.adoptStreamPort(parts.listener.fileno(), parts.listener.family, parts.site)
+        self._port = self._adopt(parts.listener, parts.site)
+        self._beside = [self._adopt(listener, site) for listener, site in parts.beside]
         if parts.parent is not None:
-            one_at_a_time(self._port)
+            for port in (self._port, *self._beside):
+                one_at_a_time(port)
         self._metrics.up.set(1)
-        self._lag.start()
+        parts.vigil.start()
         self._collector.start()
         host, port = parts.listener.getsockname()[:2]
-        parts.listener.close()  # the reactor has its own copy
+        for listener in (parts.listener, *(listener for listener, _ in parts.beside)):
+            listener.close()  # the reactor has its own copy
         self.log.info("answering on {host} port {port}", host=host, port=port)
         parts.notify.watch(self._status)
         parts.notify.ready()
         if parts.parent is not None:
             parts.parent.opened()
+
+    def _adopt(self, listener: socket.socket, site: Any) -> IListeningPort:
+        port: IListeningPort = self._reactor.adoptStreamPort(listener.fileno(), listener.family, site)
+        return port
 
     def _status(self) -> str:
         """For `systemctl status`."""
@@ -189,9 +199,7 @@ class Daemon(Service):
 
     async def abandoned(self) -> None:
         """The parent is no more. Nobody new is let in, for a successor wants the port; calls finish."""
-        if self._port is not None:
-            port, self._port = self._port, None
-            await _maybe(port.stopListening())
+        await self._shut()
         if self._parts.drain.serving:
             self._parts.drain.asked()
 
@@ -202,16 +210,21 @@ class Daemon(Service):
         self._parts.notify.stopping()
         return Deferred.fromCoroutine(self._stop())
 
+    async def _shut(self) -> None:
+        """The ports."""
+        ports = [*self._beside, *([] if self._port is None else [self._port])]
+        self._port, self._beside = None, []
+        for port in ports:
+            await _maybe(port.stopListening())
+
     async def _stop(self) -> None:
         parts = self._parts
         if self._starting is not None:
             self._starting.cancel()
         self._metrics.up.set(0)
-        self._lag.stop()
+        parts.vigil.stop()
         self._collector.stop()
-        if self._port is not None:
-            port, self._port = self._port, None
-            await _maybe(port.stopListening())
+        await self._shut()
         parts.registry.abort_all(1001, "shutdown")
         await parts.close_sockets(1001, "shutdown")  # a peer that does not answer is dropped after a second
         await parts.http.close()

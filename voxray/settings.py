@@ -32,7 +32,26 @@ class ServerSettings:
     proxy_protocol: bool = False  # every connection comes from one of them, with a PROXY header
     metrics_enabled: bool = True
     metrics_bind: str = ""  # host:port; empty: on `port`
+    metrics_keys: tuple[str, ...] = field(default=(), repr=False)  # empty: /metrics asks for none
     workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What strangers may cost, and when no more calls are taken. Deadlines are absolute."""
+
+    header_timeout_secs: float = 10.0  # from the accepted connection, TLS handshake included
+    body_timeout_secs: float = 15.0
+    response_timeout_secs: float = 30.0  # until the peer has read it
+    keepalive_timeout_secs: float = 60.0  # from one answer to the next request's last header
+    max_header_bytes: int = 16_384
+    max_headers: int = 100
+    max_pending_connections: int = 200  # that are no calls
+    max_connections_per_ip: int = 20  # of those; 0: no limit
+    connection_exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")  # whose are not counted
+    max_lag_ms: float = 100.0  # 0: no limit
+    overload_response: str = "busy"  # or "503"
+    stall_log_secs: float = 0.5  # 0: stalls are not looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +134,15 @@ class MediaSettings:
     max_message_bytes: int = 65_536
     start_timeout_secs: float = 10.0
     max_messages_before_start: int = 20
-    ping_interval_secs: float = 20.0  # 0: no pings
-    dead_peer_secs: float = 30.0  # no message of any kind
+    first_media_timeout_secs: float = 30.0  # after `start`
+    partial_message_timeout_secs: float = 10.0  # from a message's first byte to its last
+    ping_interval_secs: float = 10.0  # 0: no pings
+    dead_peer_secs: float = 15.0  # no message of any kind
+    max_messages_per_sec: float = 100.0  # sustained; a call is 50
+    max_messages_burst: float = 500.0
     send_buffer_bytes: int = 32_768  # SO_SNDBUF
+    max_unsent_audio_ms: float = 1_000.0
+    slow_consumer_secs: float = 10.0  # with so much unsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +242,7 @@ class Settings:
     media: MediaSettings
     calls: CallSettings
     logs: LogSettings
+    limits: LimitSettings = field(default_factory=LimitSettings)
     stores: StoreSettings = field(default_factory=StoreSettings)
     recording: RecordingSettings = field(default_factory=RecordingSettings)
     transcripts: TranscriptSettings = field(default_factory=TranscriptSettings)

@@ -6,9 +6,11 @@ at once, and importing klein installs a reactor.
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,9 @@ def makeService(options: Options) -> IService:
     """The daemon, its port already bound. What is wrong is said in one line, with status 1."""
     # A resampler's small matrix products are slower on threads, and theirs would fight the engines'.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if sys.__stderr__ is not None:  # what a watchdog's SIGABRT, or a crash, interrupted
+        with suppress(OSError, ValueError):
+            faulthandler.enable(sys.__stderr__)
     from twisted.internet import reactor
 
     # Two clocks: durations by one that no clock step moves, dates by the wall clock.
@@ -80,7 +85,7 @@ def _supervise(options: Options, reactor: Any, adopted: socket | None) -> IServi
     """The parent of several. Loads nothing that only calls need."""
     import secrets
 
-    from voxray.listening import bind
+    from voxray.listening import bind, bind_address
     from voxray.systemd import Notify
     from voxray.worker import ThreadWorker
     from voxray.workers.orders import Orders
@@ -89,13 +94,14 @@ def _supervise(options: Options, reactor: Any, adopted: socket | None) -> IServi
 
     server = options.settings.server
     listener = adopted or bind(server.host, server.port)
+    beside = bind_address("metrics_bind", server.metrics_bind)
     secret = secrets.token_bytes(SECRET_BYTES)
     parts = Parts(
         settings=options.settings,
         warnings=options.warnings,
         orders=Orders(0, options.source, options.text, options.text, secret),
-        listener=listener,
-        spawn=Spawner(reactor, listener, captured=not options.writes_log),
+        listeners=[listener] if beside is None else [listener, beside],
+        spawn=Spawner(reactor, listener, beside, captured=not options.writes_log),
         notify=Notify.of(os.environ, reactor),
         files=ThreadWorker(reactor, "files", 1),
     )
@@ -116,7 +122,7 @@ def _build(
     `child`: this process is one of several.
     """
     from voxray.cdr import MAX_WAITING
-    from voxray.edition import build, install, site_of
+    from voxray.edition import build, install, metrics_port, site_of
     from voxray.editions import Editions
     from voxray.entrance import entrance
     from voxray.listening import bind
@@ -141,7 +147,7 @@ def _build(
     )
     first = build(premises, settings)
     site = site_of(premises, first)
-    door = entrance(settings.server, site, reactor, time.time, premises.metrics)
+    door = entrance(settings.server, site, reactor, time.time, premises.metrics, premises.office.crowd)
 
     def adopt(edition: Edition) -> None:
         install(premises, site, edition)
@@ -152,7 +158,8 @@ def _build(
     recorder = ConfigRecorder(premises.metrics, time.time)
     reloader = Reloader(load, rebuild, editions, files, notify, recorder, premises.ready)
     listener = adopted or bind(settings.server.host, settings.server.port)
-    parts = _parts(premises, editions, door, listener, warnings, drain, reloader, notify, child)
+    beside = metrics_port(premises, settings, None if child is None else child.metrics_listener)
+    parts = _parts(premises, editions, door, listener, warnings, drain, reloader, notify, beside, child)
     daemon = Daemon(parts, reactor)
     return daemon
 
@@ -166,6 +173,7 @@ def _parts(
     drain: Drain,
     reloader: Reloader,
     notify: Notify,
+    beside: Sequence[tuple[socket, Any]],
     child: Child | None,
 ) -> Parts:
     """What the service starts, in this order."""
@@ -192,6 +200,8 @@ def _parts(
         reloader=reloader,
         notify=notify,
         parent=child,
+        vigil=premises.vigil,
+        beside=beside,
         on_hangup=door.on_hangup,
     )
 
@@ -207,6 +217,8 @@ def _premises(
     child: Child | None,
 ) -> tuple[Premises, Drain]:
     """What outlives the configuration, and how it ends."""
+    from prometheus_client import generate_latest
+
     from voxray import catalog_carriers, gauges
     from voxray.call.metronome import Metronome
     from voxray.call.registry import Registry
@@ -218,23 +230,17 @@ def _premises(
     from voxray.metrics import Metrics
     from voxray.office import Office
     from voxray.storing import stores
+    from voxray.vigil import Vigil
     from voxray.web.colleagues import Colleagues
+    from voxray.web.exposition import MetricsPage
     from voxray.worker import ThreadWorker
 
     metrics = Metrics()
     kept = stores(settings, metrics, reactor, child)
     records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
     client = catalog_carriers.rest_client(reactor)
-    office = Office(
-        reactor,
-        time.time,
-        client,
-        metrics,
-        records,
-        kept.shared,
-        b"" if child is None else child.orders.secret,
-        None if child is None else Colleagues(child.ask, child.orders.number),
-    )
+    with_others = () if child is None else (child.orders.secret, Colleagues(child.ask, child.orders.number))
+    office = Office(reactor, time.time, client, metrics, records, kept.shared, *with_others)
     registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
     office.watch(registry)
     household = Household(registry, office, reactor, metrics, notify, partial(_stop, reactor))
@@ -251,8 +257,9 @@ def _premises(
         registry=registry,
         door=drain,
         stores=kept,
+        vigil=Vigil(reactor, metrics, office.overload),
+        page=MetricsPage(partial(generate_latest, metrics.registry) if child is None else child.exposition),
         ready=ready,
-        exposition=None if child is None else child.exposition,
     )
     gauges.watch(premises, files)
     return premises, drain

@@ -22,6 +22,7 @@ from voxray.frames import CallInfo
 from voxray.interfaces import Ability, CallControl
 from voxray.metrics import Metrics
 from voxray.office import Office
+from voxray.overload import OVERLOAD
 from voxray.settings import Settings
 from voxray.warming import Warming
 from voxray.web import comeback
@@ -127,7 +128,7 @@ def front(made: Lines, exchange: Exchange, office: Office, registry: Registry, d
     settings, clock = exchange.settings, exchange.clock.seconds
     proxy_host, longest_secs = settings.server.proxy_host, settings.agent.max_call_secs
 
-    peers = office.peers
+    peers, overload = office.peers, office.overload
 
     def room() -> bool:
         """What rings will be a call, and so will what was told to open its stream a moment ago."""
@@ -148,6 +149,8 @@ def front(made: Lines, exchange: Exchange, office: Office, registry: Registry, d
         exchange.metrics.calls_refused.labels("max_calls").inc,
         door,
         exchange.metrics.calls_refused.labels("draining").inc,
+        overloaded=lambda: overload.over,
+        too_busy=exchange.metrics.calls_refused.labels(OVERLOAD).inc,
     )
     calls = Calls(
         Keys(settings.server.server_api_keys),
@@ -168,7 +171,11 @@ def front(made: Lines, exchange: Exchange, office: Office, registry: Registry, d
         calls,
         calls.resource(),
         lambda: office.dialer.use(
-            made.controls, made.default, proxy_host, room=room, longest_secs=longest_secs
+            made.controls,
+            made.default,
+            proxy_host,
+            room=lambda: room() and not overload.over,
+            longest_secs=longest_secs,
         ),
     )
 
@@ -200,6 +207,8 @@ def _admission(exchange: Exchange, office: Office, room: Callable[[], bool], doo
         announced=announced,
         refused=_refusals(exchange.metrics),
         no_call=lambda reason: exchange.metrics.calls_refused.labels(reason).inc(),
+        overloaded=lambda: office.overload.over,
+        busy_is_503=exchange.settings.limits.overload_response == "503",
         told=office.dialer.told,
         handed_over=office.handovers.take,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from voxray.config import keys_agent, keys_later, keys_server
+from voxray.config import keys_agent, keys_later, keys_limits, keys_server
 
 SECTIONS = (
     keys_server.CALLS,
@@ -13,6 +13,8 @@ SECTIONS = (
     keys_agent.AGENT,
     keys_agent.TURNS,
     keys_server.ACCESS,
+    keys_limits.LIMITS,
+    keys_limits.SOCKETS,
     keys_server.WATCH,
     keys_server.STORES,
     keys_later.KEEPING,

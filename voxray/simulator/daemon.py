@@ -59,6 +59,7 @@ def environment(port: int) -> dict[str, str]:
         "VOXRAY_JSON_LOGS": "true",
         "VOXRAY_LOG_TRANSCRIPTS": "true",
         "VOXRAY_DRAIN_TIMEOUT_SECS": "0",
+        "VOXRAY_MAX_LAG_MS": "0",  # a demonstration on a busy machine is one, too
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -1,23 +1,22 @@
-"""The probes: /health, /ready and /metrics, with their /api/v1 twins, as the contract has them.
+"""The probes: /health, /ready and /metrics, with their /api/v1 twins, and what is served, described.
 
 Klein installs the reactor when imported, so only makeService imports this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from klein import Klein
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException
 
+from voxray.web import openapi
 from voxray.web.envelope import failure, success
 
 log = Logger()
-Exposition = Callable[[], Coroutine[Any, Any, bytes | None]]
-"""None: it cannot be had now."""
 
 
 def problems(app: Any) -> None:
@@ -28,6 +27,8 @@ def problems(app: Any) -> None:
 
 def _http_problem(instance: object, request: Any, problem: Any) -> bytes:
     status = problem.value.code
+    if allowed := getattr(problem.value, "valid_methods", None):
+        request.setHeader(b"Allow", ", ".join(sorted(allowed)).encode("ascii"))
     message = {404: "Not found", 405: "Method not allowed"}.get(status)
     return failure(request, status, message) if message else failure(request, 400, "Bad request")
 
@@ -37,21 +38,20 @@ def _our_problem(instance: object, request: Any, problem: Any) -> bytes:
     return failure(request, 500, "Internal server error")
 
 
+class Page(Protocol):
+    """The part of `exposition.MetricsPage` used here."""
+
+    def answer(self, request: Any) -> Any: ...
+
+
 class Api:
-    """Klein routes. `ready` is asked at every probe; `registry` is what /metrics shows, None when off."""
+    """Klein routes. `ready` is asked at every probe; `metrics` is None where another port has them."""
 
     app = Klein()
 
-    def __init__(
-        self,
-        ready: Callable[[], bool],
-        registry: CollectorRegistry | None,
-        exposition: Exposition | None = None,
-    ) -> None:
-        """`exposition`: where several processes share the port, the metrics of all."""
+    def __init__(self, ready: Callable[[], bool], metrics: Page | None) -> None:
         self._ready = ready
-        self._registry = registry
-        self._exposition = exposition
+        self._metrics = metrics
 
     def resource(self) -> Any:
         return self.app.resource()
@@ -68,16 +68,23 @@ class Api:
             return failure(request, 503, "Service unavailable")
         return success(request, {"status": "ok"})
 
+    @app.route("/openapi.json", methods=["GET"])
+    @app.route("/swagger/doc.json", methods=["GET"])
+    def described(self, request: Any) -> bytes:
+        request.setHeader(b"Content-Type", b"application/json")
+        return json.dumps(openapi.document()).encode("ascii")
+
+    @app.route("/swagger/", methods=["GET"])
+    @app.route("/swagger/index.html", methods=["GET"])
+    def described_for_people(self, request: Any) -> bytes:
+        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
+        return openapi.page().encode("utf-8")
+
     @app.route("/metrics", methods=["GET"])
-    async def metrics(self, request: Any) -> bytes:
-        if self._registry is None:
-            request.setResponseCode(204)
-            return b""
-        told = generate_latest(self._registry) if self._exposition is None else await self._exposition()
-        if told is None:  # one process's numbers alone would look like a restart
-            return failure(request, 503, "Service unavailable")
-        request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
-        return told
+    def metrics(self, request: Any) -> Any:
+        if self._metrics is None:
+            return failure(request, 404, "Not found")
+        return self._metrics.answer(request)
 
 
 problems(Api.app)

@@ -17,13 +17,14 @@ from twisted.internet.defer import Deferred
 
 from voxray.call.dials import Dial, Dials, DialState
 from voxray.frames import CallInfo
+from voxray.stores.forms import digest
 from voxray.web.api import problems
-from voxray.web.channel import CALLS_PATH as PATH
 from voxray.web.colleagues import LATE, Colleagues, Reply
 from voxray.web.dialing import CannotDial, Dialer, Order
 from voxray.web.envelope import failure, success
 from voxray.web.keys import Keys
 from voxray.web.orders import BadOrder, order_of
+from voxray.web.routes import CALLS_PATH as PATH
 
 _RETRY_AFTER_SECS = b"5"
 _MAX_REPLAYS = 1_000
@@ -46,7 +47,7 @@ NO_SUCH_CALL = Reply(404, message="No such call")
 Handler = Callable[..., Any]
 Outcome = Dial | CannotDial
 Replays = OrderedDict[str, tuple[bytes, Deferred[Outcome]]]
-"""Idempotency-Key -> the order as it came, and what becomes of it; the oldest first."""
+"""Digest of an Idempotency-Key -> the order as it came, and what becomes of it; the oldest first."""
 
 
 def with_key(handler: Handler) -> Handler:
@@ -112,8 +113,8 @@ class Calls:
     @with_key
     async def place(self, request: Any) -> bytes:
         """201 once the carrier has taken the order; an Idempotency-Key asked again is answered again."""
-        body, key = request.content.read(), (request.getHeader("Idempotency-Key") or "")[:200]
-        reply = None
+        body, sent, reply = request.content.read(), request.getHeader("Idempotency-Key"), None
+        key = digest(sent) if sent else ""
         if key and self._colleagues is not None:
             reply = await self._colleagues.place(key, body)
         return _rendered(request, reply or await self.place_here(key, body))

@@ -10,7 +10,8 @@ a connection over is out of their reach.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -21,13 +22,24 @@ from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
 from voxray.web import envelope, forwarded, hosts
+from voxray.web.crowd import Place
+from voxray.web.kernel import unread_bytes
+from voxray.web.routes import label_of, route_of
 
 if TYPE_CHECKING:
     from voxray.web.site import VoxraySite
 
 _REFUSAL = (
-    b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nX-Request-ID: %b\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n"
 )
+_PHRASES = {
+    400: b"Bad Request",
+    404: b"Not Found",
+    413: b"Payload Too Large",
+    415: b"Unsupported Media Type",
+    503: b"Service Unavailable",
+}
 
 
 def _utf8(path: bytes) -> bool:
@@ -37,45 +49,6 @@ def _utf8(path: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-
-def label_of(method: bytes) -> str:
-    """A bounded label."""
-    text = method.decode("ascii", "replace")
-    return text if text in _METHODS else "other"
-
-
-CALLS_PATH = "/api/v1/calls"
-ROUTES = {
-    "/": "root",
-    "/health": "health",
-    "/api/v1/health": "health",
-    "/ready": "ready",
-    "/api/v1/ready": "ready",
-    "/metrics": "metrics",
-    "/start": "start",
-    "/api/v1/start": "start",
-    "/webrtc/offer": "webrtc_offer",
-    "/api/v1/webrtc/offer": "webrtc_offer",
-    "/ws": "ws",
-}
-SESSION_PATHS = ("/sessions/", "/api/v1/sessions/")
-SESSION_ROUTES = frozenset({"start", "session_offer", "webrtc_offer", "ws"})
-
-
-def route_of(path: bytes) -> str:
-    """A bounded label."""
-    text = path.decode("ascii", "replace")
-    if hosts.is_media_path(text):
-        return "telephony_ws"
-    if text == CALLS_PATH or text.startswith(f"{CALLS_PATH}/"):
-        return "calls"
-    if text.startswith(SESSION_PATHS):
-        return "session_offer"
-    return ROUTES.get(text, "other")
 
 
 class HttpRecorder(Protocol):
@@ -92,31 +65,22 @@ class HttpRecorder(Protocol):
         """A connection was cut in the middle of a request or an answer, or before its first request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Absolute, in seconds, from the start of each phase."""
-
-    headers: float = 10.0  # from the accepted connection, TLS handshake included
-    body: float = 15.0
-    response: float = 30.0  # until the peer has read it
-    idle: float = 60.0  # from one answer to the next request's last header
-
-
 class Channel(HTTPChannel):
     """One connection. Exactly one deadline runs at a time."""
 
     site: VoxraySite
     transport: Any
-    totalHeadersSize = 16_384
-    maxHeaders = 100
 
     _deadline: Any = None
     _heir: Any = None
+    _place: Place
+    _cut = False
+    _answered_at = 0.0
     _late: tuple[str, str] | None = ("other", "other")  # whose the deadline is while nothing is asked
 
-    def _arm(self, seconds: float) -> None:
+    def _arm(self, seconds: float, then: Callable[[], None] | None = None) -> None:
         self._disarm()
-        self._deadline = self.site.reactor.callLater(seconds, self._expired)
+        self._deadline = self.site.reactor.callLater(seconds, then or self._expired)
 
     def _disarm(self) -> None:
         if self._deadline is not None and self._deadline.active():
@@ -124,11 +88,15 @@ class Channel(HTTPChannel):
         self._deadline = None
 
     def _expired(self) -> None:
-        if self.transport is None:
-            return
-        if (asked := self._asked()) is not None:
+        if (asked := self._asked()) is not None and self.transport is not None:
             self.site.recorder.timed_out(*asked)
-        self.transport.abortConnection()
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Nothing that still comes is read."""
+        self._cut = True
+        if self.transport is not None:
+            self.transport.abortConnection()
 
     def _asked(self) -> tuple[str, str] | None:
         """Route and method of what takes too long; None: nothing, the connection only was idle."""
@@ -140,31 +108,91 @@ class Channel(HTTPChannel):
         return self._late
 
     def connectionMade(self) -> None:
-        self._arm(self.site.deadlines.headers)
+        limits = self.site.limits
+        self.totalHeadersSize = self.MAX_LENGTH = limits.max_header_bytes
+        self.maxHeaders = limits.max_headers
+        self._place = self.site.crowd.enter(self.peer, self._cut_off)
+        self._arm(limits.header_timeout_secs)
         super().connectionMade()
 
+    def peer_known(self) -> None:
+        """Whose connection a proxy passes on: not the proxy's, as it seemed."""
+        if self._place.belongs_to(self.peer):
+            self._cut_off()
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end of the connection."""
+        return getattr(self.transport.getPeer(), "host", None) or ""
+
+    def comes_from(self, client: str) -> bool:
+        """The connection counts for him until his request is answered. False: he has too many."""
+        return not self._place.belongs_to(client)
+
     def allHeadersReceived(self) -> None:
-        self._arm(self.site.deadlines.body)
+        self._arm(self.site.limits.body_timeout_secs)
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
-        self._arm(self.site.deadlines.response)
+        self._place.busy = True
+        self._arm(self.site.limits.response_timeout_secs)
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
+        self._place.busy = False
+        self._place.belongs_to(self.peer)
         self._late = None if self.persistent else (request.route, label_of(request.method))
         if self.persistent:
-            self._arm(self.site.deadlines.idle)
+            limits = self.site.limits
+            self._answered_at = self.site.reactor.seconds()
+            self._arm(min(limits.response_timeout_secs, limits.keepalive_timeout_secs), self._rest)
         super().requestDone(request)
 
-    def handed_over(self, heir: Any = None) -> None:
-        """The connection is a WebSocket's now; see `media.MediaResource`. `heir` is its protocol."""
+    def _rest(self) -> None:
+        """No request came in the meantime. A short answer is written at once, into the kernel's buffer; but
+        whoever has not fetched it from there by now is no better than one whom we wait to write to."""
+        idle_secs = self.site.reactor.seconds() - self._answered_at
+        left = self.site.limits.keepalive_timeout_secs - idle_secs
+        if left <= 0 or unread_bytes(self.transport):
+            self._expired()
+        else:
+            self._arm(left)
+
+    def handed_over(self, heir: Any = None) -> Place:
+        """The connection is a WebSocket's now, and so is its place; see `media.MediaResource`.
+
+        `heir` is its protocol.
+        """
         self._disarm()
         self.requests.clear()
         self._heir = heir
+        return self._place
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """What twisted.web itself finds malformed: it would answer without a body, and count nothing."""
+        request: Any = self.requests[-1] if self.requests else self.requestFactory(self)
+        request.refuse(400, "Bad request")
+
+    def lineReceived(self, line: bytes) -> None:
+        """No header goes on in the next line: proxies do not agree on what that means (RFC 9112, 5.2)."""
+        if line[:1] in (b" ", b"\t"):
+            self._respondToBadRequestAndDisconnect()
+        else:
+            super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """It would close without a word."""
+        self._respondToBadRequestAndDisconnect()
+
+    def _send100Continue(self) -> None:
+        """Who was refused already is not asked for more."""
+        if not self.requests[-1].refused:
+            super()._send100Continue()
 
     def dataReceived(self, data: bytes) -> None:
         """What came in one segment with the upgrade is the heir's; twisted.web would keep it."""
+        if self._cut:
+            return
         super().dataReceived(data)
         if self._heir is not None and self._dataBuffer:
             rest, self._dataBuffer = b"".join(self._dataBuffer), []
@@ -173,6 +201,7 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._disarm()
+        self._place.leave()
         super().connectionLost(reason)
 
 
@@ -186,7 +215,7 @@ class BoundedRequest(Request):
     channel: Any  # Channel; None once the connection is lost
     content: Any
     site: Any
-    _refused = False
+    refused = False
     _received = 0
     _began: float | None = None
     route = "other"
@@ -199,45 +228,69 @@ class BoundedRequest(Request):
         values = self.requestHeaders.getRawHeaders(key.encode("ascii"))
         return values[-1].decode("latin-1") if values else None
 
+    @cached_property
+    def request_id(self) -> str:
+        """The client's own, if it is sane; else ours."""
+        return envelope.request_id(self.getHeader("X-Request-ID"))
+
     # -- the channel calls -----------------------------------------------------
     def gotLength(self, length: int | None) -> None:
+        """The headers are in."""
         self.content = BytesIO()
-        if length is not None and length > self.channel.site.max_body_bytes:
-            self._refuse(413, b"Payload Too Large", "Request body too large")
-
-    def handleContentChunk(self, data: bytes) -> None:
-        if self._refused:
-            return
-        self._received += len(data)
-        if self._received > self.channel.site.max_body_bytes:
-            self._refuse(413, b"Payload Too Large", "Request body too large")
-        else:
-            self.content.write(data)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if self._refused:
-            return
         self.origin = forwarded.origin(
             getattr(self.client, "host", ""),
             lambda name: self.requestHeaders.getRawHeaders(name, []),
             self.channel.site.trusted,
         )
-        if not path.startswith((b"/", b"*")):
-            self._refuse(400, b"Bad Request", "Bad request")  # absolute-form: nobody proxies through us
+        if not self.channel.comes_from(self.origin.client):
+            self.refuse(503, "Too many connections")
+        elif length is not None and length > self.channel.site.max_body_bytes:
+            self.refuse(413, "Request body too large")
+        elif any(value.lower() != b"identity" for value in self._encodings()):
+            self.refuse(415, "Compressed requests are not read")
+
+    def _encodings(self) -> Sequence[bytes]:
+        found: Sequence[bytes] = self.requestHeaders.getRawHeaders(b"content-encoding", [])
+        return found
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self.refused:
+            return
+        self._received += len(data)
+        if self._received > self.channel.site.max_body_bytes:
+            self.refuse(413, "Request body too large")
+        else:
+            self.content.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if self.refused:
+            return
+        if not path.startswith(b"/"):
+            self.refuse(400, "Bad request")  # absolute-form: nobody proxies through us; nor do we know "*"
         elif not _utf8(path):
-            self._refuse(400, b"Bad Request", "Bad request")
+            self.refuse(400, "Bad request")
+        elif b"//" in path.partition(b"?")[0]:
+            self.refuse(404, "Not found")  # Klein would take it for one
         elif not hosts.acceptable(self.requestHeaders.getRawHeaders(b"host", [])):
-            self._refuse(400, b"Bad Request", "Bad Host header")
+            self.refuse(400, "Bad Host header")
         else:
             super().requestReceived(command, path, version)
 
-    def _refuse(self, status: int, phrase: bytes, message: str) -> None:
+    def refuse(self, status: int, message: str) -> None:
         """Answers before the request is whole, and hangs up: what else comes is not worth reading."""
-        self._refused = True
-        body = envelope.error_body(status, message, envelope.request_id(self.getHeader("X-Request-ID")))
-        self.channel.transport.write(_REFUSAL % (status, phrase, len(body)) + body)
+        if self.refused:
+            return
+        self.refused = True
+        self.code = status
+        if not self.origin.client:  # its headers were not read to the end
+            self.origin = forwarded.Origin(self.channel.peer)
+        body = envelope.error_body(status, message, self.request_id)
+        identity = self.request_id.encode("ascii")
+        self.sentLength = len(body)
+        self.channel.transport.write(_REFUSAL % (status, _PHRASES[status], identity, len(body)) + body)
         self.channel.site.recorder.request_started("other")
         self.channel.site.recorder.request_ended("other", label_of(self.method), status, 0.0)
+        self.channel.site.refused(self)
         self.channel.loseConnection()
 
     # -- measurement -----------------------------------------------------------
@@ -251,6 +304,7 @@ class BoundedRequest(Request):
 
     def render(self, resrc: Any) -> None:
         self.setHeader(b"server", b"voxray")
+        self.setHeader(b"x-request-id", self.request_id.encode("ascii"))
         super().render(resrc)
 
     def finish(self) -> None:

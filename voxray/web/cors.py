@@ -31,9 +31,9 @@ class Origins:
     def admit_socket(self, request: Any, *, keyed: bool) -> bool:
         """A WebSocket, which CORS does not hold back; but browsers tell whose page opens it.
 
-        `keyed`: the client had a key, and so need not be a browser.
+        `keyed`: the client had a key, and so need not be a browser. "null" is anybody's, such as a file's.
         """
         origin = request.getHeader("Origin")
         if self._any:
-            return True
+            return bool(origin != "null")
         return keyed if origin is None else origin in self._allowed

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import uuid4
 
-# HTTP status -> the contract's code. 405 and 413 have none of their own there.
+# HTTP status -> the contract's code. 405, 413 and 415 have none of their own there.
 CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHORIZED",
@@ -22,6 +22,7 @@ CODES = {
     405: "BAD_REQUEST",
     409: "CONFLICT",
     413: "BAD_REQUEST",
+    415: "BAD_REQUEST",
     422: "VALIDATION_ERROR",
     429: "RATE_LIMIT_EXCEEDED",
     500: "INTERNAL_ERROR",
@@ -31,7 +32,7 @@ CODES = {
 Details = Sequence[Mapping[str, str]]
 """What is wrong with a request, field by field: `field` and `message`."""
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 class _Request(Protocol):
@@ -77,7 +78,7 @@ def failure(request: _Request, status: int, message: str, details: Details = (),
 
 def prepare(request: _Request, status: int) -> str:
     """Sets status and headers; the result is the request's id."""
-    identity = request_id(request.getHeader("X-Request-ID"))
+    identity: str = getattr(request, "request_id", "") or request_id(request.getHeader("X-Request-ID"))
     request.setResponseCode(status)
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"X-Request-ID", identity.encode("ascii"))

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from voxray.call.expected import Expected
 from voxray.frames import IncomingCall
+from voxray.overload import OVERLOAD
 from voxray.web import comeback
 from voxray.web.api import problems
 from voxray.web.envelope import failure, success
@@ -45,6 +46,10 @@ class Admission:
     """Counts what was not let in; the labels are bounded."""
     no_call: Callable[[str], None] = lambda reason: None
     """Counts calls that were not taken though nothing was wrong with them; the label is bounded."""
+    overloaded: Callable[[], bool] = lambda: False
+    """The process is too late to take one more."""
+    busy_is_503: bool = False
+    """There is another address that the carrier asks if this one fails."""
     told: Callable[[str, Mapping[str, str]], None] = lambda dial_id, form: None
     """The status of a call that we placed."""
     handed_over: Callable[[str], str | None] = lambda token: None
@@ -232,14 +237,23 @@ class Hooks:
         if self._admission.draining() and not awaited:
             self._admission.no_call("draining")
             return self._later(request)
-        if not (awaited or self._admission.room()):
-            self._admission.no_call("max_calls")
-            self._log.warn("webhook: no room for another call, answered busy")
-            document = trunk.documents.busy()
-            return self._later(request) if document is None else self._document(request, trunk, document)
+        if not awaited and (reason := self._no_room()):
+            return self._busy(request, trunk, reason)
         if self.peers is not None and trunk.rules.enforced:
             return self._answer_new(request, visitor, self.peers.seen(trunk.name, call.call_sid))
         return self._answer_here(request, visitor)
+
+    def _no_room(self) -> str:
+        """Why there is no place for one more call; empty: there is."""
+        if self._admission.overloaded():
+            return OVERLOAD
+        return "" if self._admission.room() else "max_calls"
+
+    def _busy(self, request: Any, trunk: Trunk, reason: str) -> bytes:
+        self._admission.no_call(reason)
+        self._log.warn("webhook: no room for another call ({reason}), answered busy", reason=reason)
+        document = None if self._admission.busy_is_503 else trunk.documents.busy()
+        return self._later(request) if document is None else self._document(request, trunk, document)
 
     async def _answer_new(self, request: Any, visitor: Visitor, seeing: Coroutine[Any, Any, bool]) -> bytes:
         """Unless another instance has the call, or had it."""

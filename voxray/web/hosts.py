@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-_NAME = re.compile(r"[A-Za-z0-9.-]{1,253}", re.ASCII)
+_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.?", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\]", re.ASCII)
 MEDIA_PATH = "/telephony/ws"

@@ -53,7 +53,7 @@ class MediaFactory(WebSocketServerFactory):
         self.recorder = recorder
         self.sockets: set[MediaProtocol] = set()
         self._gone: list[Deferred[None]] = []
-        self._expected: tuple[Guest, str] | None = None
+        self._expected: tuple[Guest, str, str] | None = None
         self._heart = LoopingCall(self._beat)
         self._heart.clock = reactor
         self._max_sockets = max_sockets
@@ -85,19 +85,20 @@ class MediaFactory(WebSocketServerFactory):
             maxConnections=self._max_sockets,
         )
 
-    def expect(self, guest: Guest, client: str = "") -> None:
+    def expect(self, guest: Guest, client: str = "", request_id: str = "") -> None:
         """Whose socket the next one is; `buildProtocol` follows at once.
 
         `client`: whose address to log; behind a proxy the connection's own is the proxy's.
         """
-        self._expected = guest, client
+        self._expected = guest, client, request_id
 
     def buildProtocol(self, addr: object) -> MediaProtocol | None:  # type: ignore[override]
         """None for a connection that nobody let in."""
         expected, self._expected = self._expected, None
         if expected is None:
             return None
-        protocol = MediaProtocol(expected[0], self.settings, client=expected[1])
+        guest, client, request_id = expected
+        protocol = MediaProtocol(guest, self.settings, client=client, request_id=request_id)
         protocol.factory = self
         return protocol
 
@@ -145,17 +146,21 @@ class MediaResource(WebSocketResource):
     def render(self, request: Any) -> Any:
         if not is_media_path(request.uri.partition(b"?")[0].decode("latin-1")):
             return failure(request, 404, "Not found")  # spelt with escapes: log and metrics would not know it
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"Allow", b"GET")
+            return failure(request, 405, "Method not allowed")
         if (request.getHeader("upgrade") or "").lower() != "websocket":
             return _no_upgrade(request)
         guest = self._admit(request)
         if isinstance(guest, Refused):
             return _refusal(request, guest)
-        self._media_factory.expect(guest, request.origin.client)
+        self._media_factory.expect(guest, request.origin.client, request.request_id)
         channel, transport = request.channel, request.channel.transport
         result = super().render(request)  # type: ignore[no-untyped-call]  # Autobahn's
         if channel.transport is None:  # taken over; the channel will hear of nothing more
             taken = transport.protocol
-            channel.handed_over(getattr(taken, "wrappedProtocol", taken))
+            heir = getattr(taken, "wrappedProtocol", taken)
+            heir.place = channel.handed_over(heir)
         return result
 
 

@@ -21,6 +21,7 @@ from voxray.frames import Audio, Connected, Frame, Ignored, StreamStarted, Strea
 from voxray.interfaces import CallPort, Declined, Guest
 from voxray.settings import MediaSettings
 from voxray.web.conduct import Conduct
+from voxray.web.crowd import Place
 from voxray.web.fastpath import FastTextProtocol
 from voxray.web.outbound import Outbound
 from voxray.web.waiting import Waiting
@@ -68,13 +69,17 @@ class MediaProtocol(FastTextProtocol):
     factory: MediaFactory
     closeHandshakeTimeoutCall: Any
 
-    def __init__(self, guest: Guest, settings: MediaSettings, *, client: str = "") -> None:
+    def __init__(
+        self, guest: Guest, settings: MediaSettings, *, client: str = "", request_id: str = ""
+    ) -> None:
         super().__init__()
-        self._client = client
+        self._client, self._request_id = client, request_id
         self._guest = guest
         self._serializer = guest.serializer
         self._settings = settings
-        self._conduct = Conduct()
+        self._conduct = Conduct(settings.max_messages_per_sec, settings.max_messages_burst)
+        self.place: Place | None = None
+        """Among the connections that are no calls, until it is one."""
         self._call: CallPort | None = None
         self._waiting: Waiting | None = None  # between `start` and the answer to it
         self._opening: Deferred[None] | None = None
@@ -82,6 +87,7 @@ class MediaProtocol(FastTextProtocol):
         self._outbound: Outbound | None = None
         self._why = ""  # set once the end has begun
         self._age_secs = 0.0
+        self._mute, self._mute_secs = True, 0.0  # until the first audio; how long its call has been so
         self._ping_due_secs = settings.ping_interval_secs or math.inf
 
     @property
@@ -90,10 +96,11 @@ class MediaProtocol(FastTextProtocol):
         return self._waiting is not None
 
     # -- Autobahn calls --------------------------------------------------------
-    def onConnect(self, request: Any) -> str | None:
+    def onConnect(self, request: Any) -> Any:
         """Echoes a subprotocol only if it was offered and is one of ours."""
         self.peer = self._client or self.peer  # behind a proxy Autobahn knows the proxy alone
-        return next((name for name in self.factory.protocols if name in request.protocols), None)
+        chosen = next((name for name in self.factory.protocols if name in request.protocols), None)
+        return chosen, {"X-Request-ID": self._request_id} if self._request_id else {}
 
     def onOpen(self) -> None:
         try:
@@ -102,7 +109,14 @@ class MediaProtocol(FastTextProtocol):
             self.crashed()
 
     def _open(self) -> None:
-        self._outbound = Outbound(self, self._serializer, self.factory.recorder)
+        settings = self._settings
+        self._outbound = Outbound(
+            self,
+            self._serializer,
+            self.factory.recorder,
+            unsent_ms=settings.max_unsent_audio_ms,
+            stuck_secs=settings.slow_consumer_secs,
+        )
         self._outbound.attach(self.transport, self._settings.send_buffer_bytes)
         self.factory.opened(self)
 
@@ -136,6 +150,8 @@ class MediaProtocol(FastTextProtocol):
         self._conduct.spent += 1
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        if self.place is not None:
+            self.place.leave()
         if self.closeHandshakeTimeoutCall is not None:  # Autobahn leaves it running after a lost connection
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
@@ -160,6 +176,7 @@ class MediaProtocol(FastTextProtocol):
         if call is None:
             self._before_start(frame)
         elif type(frame) is Audio:
+            self._mute = False
             call.receive(frame)
         elif isinstance(frame, Ignored):
             self._ignored(frame.reason, frame.complaint)
@@ -219,6 +236,8 @@ class MediaProtocol(FastTextProtocol):
     def _opened(self, opened: CallPort | Declined) -> None:
         if not isinstance(opened, Declined):
             self._call = opened
+            if self.place is not None:
+                self.place.leave()
             for message in self._guest.held():
                 self._heard(self._serializer.decode(message))
         elif opened.full:
@@ -267,6 +286,10 @@ class MediaProtocol(FastTextProtocol):
         """
         self._age_secs += elapsed_secs
         self._conduct.tick(elapsed_secs)
+        unfinished = bool(self.data) or self.inside_message or self.current_frame is not None
+        self._conduct.reads(unfinished, self.trafficStats.incomingWebSocketMessages, elapsed_secs)
+        if self._mute and self._call is not None:
+            self._mute_secs += elapsed_secs
         try:
             self._judge(elapsed_secs)
         except Exception:  # noqa: BLE001
@@ -284,6 +307,10 @@ class MediaProtocol(FastTextProtocol):
             and self._age_secs >= self._settings.start_timeout_secs
         ):
             self.end(POLICY, "policy", "no start message")
+        elif self._conduct.partial_secs >= self._settings.partial_message_timeout_secs:
+            self.end(POLICY, "policy", "a message without an end")
+        elif self._mute and self._mute_secs >= self._settings.first_media_timeout_secs:
+            self.end(POLICY, "policy", "no media")
         elif self._age_secs >= self._ping_due_secs:
             self._ping_due_secs = self._age_secs + self._settings.ping_interval_secs
             self.sendPing()

@@ -60,13 +60,13 @@ def _faults(document: Mapping[str, Any], size: int, longest_secs: float) -> Iter
         yield "from", "missing, and caller_id is not set"
     elif not _is_number(document["from"]):
         yield "from", "a number such as +15551234567"
-    if not isinstance(document.get("carrier") or "", str):
+    if not isinstance(document.get("carrier"), str | None):
         yield "carrier", "the name of a carrier"
-    if not isinstance(document.get("body") or {}, dict):
+    if not isinstance(document.get("body"), dict | None):
         yield "body", "an object"
     elif size > MAX_BODY_CHARS:
         yield "body", f"at most {MAX_BODY_CHARS} bytes with everything else"
-    secs = document.get("max_call_secs") or 0
+    secs = 0 if document.get("max_call_secs") is None else document["max_call_secs"]
     if isinstance(secs, bool) or not isinstance(secs, int | float) or not 0 <= secs <= longest_secs:
         yield "max_call_secs", f"a number of seconds up to {longest_secs:g}"
 

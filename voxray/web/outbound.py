@@ -1,9 +1,10 @@
 """The way to the caller's ear over one socket: bounded, and silent about its troubles to the call.
 
 A peer that stops reading must cost neither memory nor minutes of stale audio. The pacer releases in
-real time, so what is unsent is late. Above about a second of it the rest of the utterance is dropped
-(single packets missing would sound worse), marks and clears still go, and a peer that has not drained
-that second after ten more is gone. The kernel's own buffer would hide minutes: SO_SNDBUF is set.
+real time, so what is unsent is late. Above about a second of it (`unsent_ms`) the rest of the utterance is
+dropped (single packets missing would sound worse), marks and clears still go, and a peer that has not drained
+that second after ten more (`stuck_secs`) is gone. The kernel's own buffer would hide minutes, so SO_SNDBUF is
+set.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from zope.interface import implementer
 
 from voxray.frames import ULAW_8K, MediaFormat
 from voxray.interfaces import Serializer
+from voxray.web.kernel import descriptor_of
 
-UNSENT_BYTES = 16_384  # a second of u-law in Twilio's JSON is 50 messages of about 310 bytes
-STUCK_SECS = 10.0
+SECOND_BYTES = 16_384  # a second of u-law in Twilio's JSON is 50 messages of about 310 bytes
 
 
 class Socket(Protocol):
@@ -42,7 +43,17 @@ class DropCounter(Protocol):
 class Outbound:
     """`interfaces.MediaSink` over a WebSocket, and the producer its transport throttles."""
 
-    def __init__(self, websocket: Socket, serializer: Serializer, recorder: DropCounter) -> None:
+    def __init__(
+        self,
+        websocket: Socket,
+        serializer: Serializer,
+        recorder: DropCounter,
+        *,
+        unsent_ms: float = 1_000.0,
+        stuck_secs: float = 10.0,
+    ) -> None:
+        self._unsent_bytes = round(SECOND_BYTES * unsent_ms / 1_000)
+        self._stuck_secs = stuck_secs
         self._socket = websocket
         self._serializer = serializer
         self._recorder = recorder
@@ -53,10 +64,10 @@ class Outbound:
 
     def attach(self, transport: Any, send_buffer_bytes: int) -> None:
         """Takes the transport from the HTTP channel that accepted it."""
-        descriptor = _descriptor(transport)
+        descriptor = descriptor_of(transport)
         with suppress(AttributeError, OSError):  # not a TCP socket
             descriptor.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
-        descriptor.bufferSize = UNSENT_BYTES
+        descriptor.bufferSize = self._unsent_bytes
         self._descriptor = descriptor
         transport.unregisterProducer()
         transport.registerProducer(self, True)
@@ -64,12 +75,12 @@ class Outbound:
     def carry(self, media_format: MediaFormat) -> None:
         """What will be sent, now that it is known: linear PCM is more bytes to the second."""
         seconds_of_ulaw = max(1.0, media_format.bytes_per_ms / ULAW_8K.bytes_per_ms)
-        self._descriptor.bufferSize = round(UNSENT_BYTES * seconds_of_ulaw)
+        self._descriptor.bufferSize = round(self._unsent_bytes * seconds_of_ulaw)
 
     def stuck(self, elapsed_secs: float) -> bool:
         """To be asked at every tick; whether nothing more can be hoped for of this peer."""
         self._paused_secs = self._paused_secs + elapsed_secs if self._paused else 0.0
-        return self._paused_secs >= STUCK_SECS
+        return self._paused_secs >= self._stuck_secs
 
     # -- MediaSink -------------------------------------------------------------
     def send_audio(self, payload: bytes) -> None:
@@ -120,10 +131,3 @@ class Outbound:
 
     def stopProducing(self) -> None:
         """The connection is lost; the socket hears of it by itself."""
-
-
-def _descriptor(transport: Any) -> Any:
-    """The TCP transport under TLS, if there is TLS."""
-    while (inner := getattr(transport, "transport", None)) is not None:
-        transport = inner
-    return transport

@@ -45,6 +45,9 @@ class ProxiedProtocol(ProtocolWrapper):
         if parsed is not None:
             self._begun = b""
             self._source, rest = parsed
+            site = getattr(self.wrappedProtocol, "wrappedProtocol", self.wrappedProtocol)  # beyond TLS
+            if (known := getattr(site, "peer_known", None)) is not None:
+                known()
             if rest:
                 self.wrappedProtocol.dataReceived(rest)
 

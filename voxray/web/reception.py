@@ -16,6 +16,7 @@ from voxray.call.expected import Expected, Welcome
 from voxray.errors import BadMessage
 from voxray.frames import Frame, Ignored, StreamStarted
 from voxray.interfaces import CallPort, Declined, MediaSink, Serializer
+from voxray.overload import OVERLOAD
 from voxray.serializers.sniff import Sniffer
 from voxray.stores.ports import Verdict
 from voxray.web.hosts import MEDIA_PATH
@@ -148,13 +149,18 @@ class Reception:
         full: Callable[[], None] = lambda: None,
         door: Door = ALWAYS_OPEN,
         too_late: Callable[[], None] = lambda: None,
+        *,
+        overloaded: Callable[[], bool] = lambda: False,
+        too_busy: Callable[[], None] = lambda: None,
     ) -> None:
         """`refused(where, reason)` counts; the labels are bounded. `turned_away`: a call of ours, for want of
-        room. `full()`: the peers have no place left. `too_late()`: the daemon is about to stop."""
+        room. `full()`: the peers have no place left. `too_late()`: the daemon is about to stop. `too_busy()`:
+        it is `overloaded()`."""
         self._doorkeeper, self._trunks, self._proxy_host = doorkeeper, trunks, proxy_host
         self._open_call, self._refused, self._turned_away = open_call, refused, turned_away
         self._peers, self._full = peers, full
         self._door, self._too_late = door, too_late
+        self._overloaded, self._too_busy = overloaded, too_busy
 
     def admit(self, request: Any) -> Guest | UnknownGuest | Refused:
         """An upgrade request."""
@@ -170,6 +176,9 @@ class Reception:
         if not self._expected(ticket):
             self._too_late()
             return Refused(DRAINING, later=True)
+        if self._overloaded() and not self._announced(ticket):
+            self._too_busy()
+            return Refused(OVERLOAD, later=True)
         if ticket.trunk is None:
             return UnknownGuest(self, ticket, self._trunks)
         return Guest(self, ticket, ticket.trunk)
@@ -229,6 +238,9 @@ class Reception:
         if not (self._door.serving or (self._door.admitting and welcome.expected)):
             self._too_late()
             return self._no_place(welcome, DRAINING)
+        if welcome.expected is None and self._overloaded():
+            self._too_busy()
+            return self._no_place(welcome, OVERLOAD)
         own = {name: value for name, value in started.parameters.items() if name != TOKEN_PARAMETER}
         call = self._open_call(replace(started, parameters=own), sink, welcome)
         return self._no_place(welcome) if call is None else call
@@ -241,5 +253,8 @@ class Reception:
 
     def _expected(self, ticket: Ticket) -> bool:
         """While the daemon drains: the upgrade's call was announced before, or may have been."""
-        known = ticket.claim is not None or self._doorkeeper.awaits_streams
-        return self._door.serving or (self._door.admitting and known)
+        return self._door.serving or (self._door.admitting and self._announced(ticket))
+
+    def _announced(self, ticket: Ticket) -> bool:
+        """A webhook may have told of its call, and was answered that it may come."""
+        return ticket.claim is not None or self._doorkeeper.awaits_streams

@@ -17,19 +17,15 @@ from twisted.web.http import datetimeToLogString
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from voxray.settings import LimitSettings
 from voxray.web import hosts
-from voxray.web.channel import (
-    SESSION_ROUTES,
-    BoundedRequest,
-    Channel,
-    Deadlines,
-    HttpRecorder,
-    route_of,
-)
+from voxray.web.channel import BoundedRequest, Channel, HttpRecorder
+from voxray.web.crowd import Crowd
 from voxray.web.envelope import failure
 from voxray.web.forwarded import Network
+from voxray.web.routes import SESSION_ROUTES, route_of
 
-__all__ = ["Deadlines", "HttpRecorder", "Root", "VoxraySite"]
+__all__ = ["HttpRecorder", "Root", "VoxraySite"]
 
 
 def access_line(date: str, request: Any) -> str:
@@ -37,7 +33,7 @@ def access_line(date: str, request: Any) -> str:
     path = hosts.loggable(request.path.decode("ascii", "backslashreplace"))[:256]
     method = request.method.decode("ascii", "backslashreplace")[:16]
     client, asked = request.origin.client or "-", f"{_printable(method)} {_printable(path)}"
-    return f'{client} - - {date} "{asked}" {request.code} {request.sentLength}'
+    return f'{client} - - {date} "{asked}" {request.code} {request.sentLength} {request.request_id}'
 
 
 def _printable(text: str) -> str:
@@ -63,7 +59,8 @@ class VoxraySite(Site):
         *,
         max_body_bytes: int,
         trusted: Sequence[Network] = (),
-        deadlines: Deadlines | None = None,
+        limits: LimitSettings | None = None,
+        crowd: Crowd | None = None,
     ) -> None:
         super().__init__(
             root,
@@ -76,11 +73,22 @@ class VoxraySite(Site):
         self.recorder = recorder
         self.max_body_bytes = max_body_bytes
         self.trusted = trusted
-        self.deadlines = deadlines or Deadlines()
+        self.limits = limits or LimitSettings()
+        self.crowd = Crowd() if crowd is None else crowd
 
-    def use(self, root: Resource, *, max_body_bytes: int, trusted: Sequence[Network]) -> None:
+    def use(
+        self, root: Resource, *, max_body_bytes: int, trusted: Sequence[Network], limits: LimitSettings
+    ) -> None:
         """Holds for requests from now on; those that are being answered go on as they began."""
         self.resource, self.max_body_bytes, self.trusted = root, max_body_bytes, trusted
+        self.limits = limits
+
+    def refused(self, request: BoundedRequest) -> None:
+        """One that never got as far as the log of requests that were answered."""
+        channel = request.channel
+        request.method = getattr(channel, "_command", b"-")
+        request.path = getattr(channel, "_path", b"-").partition(b"?")[0]
+        self.log(request)
 
     def _updateLogDateTime(self) -> None:
         self._logDateTime = datetimeToLogString(self._wall_clock())

@@ -26,7 +26,7 @@ from voxray.errors import ConfigError, StoreUnavailable
 from voxray.listening import adopt
 from voxray.workers.line import ASK_SECS, Answers, Line
 from voxray.workers.orders import Orders
-from voxray.workers.spawning import LINE_FD, LISTENER_FD, adopt_line
+from voxray.workers.spawning import LINE_FD, LISTENER_FD, METRICS_FD, adopt_line
 
 START_SECS = 3_600.0
 """The parent answers at once, or when all are prepared."""
@@ -129,13 +129,15 @@ class Child:
     async def ask(self, what: str, said: Mapping[str, object] | None = None, secs: float = ASK_SECS) -> Any:
         return await self.line.ask(what, said, secs)
 
-    async def exposition(self) -> bytes | None:
-        """The metrics of all; None when they cannot be had."""
-        try:
-            text: str = await self.line.ask("exposition", secs=METRICS_SECS)
-        except StoreUnavailable:
-            return None
+    async def exposition(self) -> bytes:
+        """The metrics of all. Raises StoreUnavailable."""
+        text: str = await self.line.ask("exposition", secs=METRICS_SECS)
         return text.encode("utf-8")
+
+    @property
+    def metrics_listener(self) -> socket.socket | None:
+        """The port of `metrics_bind`, which the parent has opened."""
+        return adopt(METRICS_FD) if self.orders.before().settings.server.metrics_bind else None
 
     # -- service.Parent ----------------------------------------------------------
     async def prepared(self) -> None:

@@ -22,6 +22,9 @@ GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "voxray_degraded": max,
     "voxray_insecure_config": max,
     "voxray_store_up": min,
+    "voxray_overloaded": max,
+    "voxray_reactor_lag_p99_seconds": max,
+    "voxray_limit": max,
     "process_start_time_seconds": min,
     "process_max_fds": min,
 }

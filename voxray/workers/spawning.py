@@ -1,4 +1,4 @@
-"""How a worker comes to be: the same interpreter, two descriptors, and an environment without the parent's.
+"""How a worker comes to be: the same interpreter, a few descriptors, and an environment without the parent's.
 
 The configuration and the secret go over the line, for command lines and environments can be read by others.
 """
@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory, ProcessProtocol
 import voxray
 from voxray.workers.line import Line
 
-LINE_FD, LISTENER_FD = 3, 4
+LINE_FD, LISTENER_FD, METRICS_FD = 3, 4, 5
 """In the worker."""
 MEANT_FOR_THE_PARENT = frozenset(
     {
@@ -35,10 +35,16 @@ MEANT_FOR_THE_PARENT = frozenset(
 
 
 class Spawner:
-    """Starts workers on one listening socket. `captured`: their output is logged by the parent."""
+    """Starts workers on one listening socket, and another one for `/metrics` where there is one.
 
-    def __init__(self, reactor: Any, listener: socket.socket, *, captured: bool) -> None:
-        self._reactor, self._listener, self._captured = reactor, listener, captured
+    `captured`: their output is logged by the parent.
+    """
+
+    def __init__(
+        self, reactor: Any, listener: socket.socket, metrics: socket.socket | None = None, *, captured: bool
+    ) -> None:
+        self._reactor, self._captured = reactor, captured
+        self._shared = {LISTENER_FD: listener} | ({} if metrics is None else {METRICS_FD: metrics})
 
     def __call__(self, protocol: ProcessProtocol, line: Line) -> IProcessTransport:
         """A process, whose end `protocol` hears of, with `line` to it. Raises OSError."""
@@ -56,7 +62,7 @@ class Spawner:
                     1: "r" if self._captured else 1,
                     2: "r" if self._captured else 2,
                     LINE_FD: theirs.fileno(),
-                    LISTENER_FD: self._listener.fileno(),
+                    **{number: shared.fileno() for number, shared in self._shared.items()},
                 },
             )
             adopt_line(self._reactor, ours, line)

@@ -38,7 +38,8 @@ class Parts:
     settings: Settings
     warnings: Sequence[str]
     orders: Orders
-    listener: socket.socket
+    listeners: Sequence[socket.socket]
+    """The calls' port first."""
     spawn: Spawn
     notify: Notify
     files: ThreadWorker
@@ -93,7 +94,8 @@ class Supervisor(Service):
                 killing.cancel()
         self.crew.close()
         await self._parts.files.stop()
-        self._parts.listener.close()
+        for listener in self._parts.listeners:
+            listener.close()
         self._notify.unwatch()
 
     def _end(self) -> None:
@@ -170,7 +172,7 @@ class Supervisor(Service):
             self._refresh.caught_up(hand)
         elif self.crew.complete:
             self.ready = True
-            host, port = self._parts.listener.getsockname()[:2]
+            host, port = self._parts.listeners[0].getsockname()[:2]
             text = "answering on {host} port {port}, {count} workers"
             self.log.info(text, host=host, port=port, count=self.crew.count)
             self._notify.watch(self.status, lambda: self.crew.alive)

@@ -1,0 +1,73 @@
+"""/metrics: what Prometheus reads, openly or with a key, on the calls' port or on one of its own.
+
+Klein installs the reactor when imported, so only makeService imports this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from klein import Klein
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from voxray.errors import StoreUnavailable
+from voxray.web.api import problems
+from voxray.web.envelope import failure
+from voxray.web.keys import Keys
+
+Exposition = Callable[[], bytes | Coroutine[Any, Any, bytes]]
+"""The text, however it is gathered."""
+
+
+class MetricsPage:
+    """The answer to `GET /metrics`. One for the process."""
+
+    def __init__(self, exposition: Exposition) -> None:
+        self._exposition = exposition
+        self._enabled, self._keys = True, Keys(())
+
+    def use(self, *, enabled: bool, keys: Keys) -> None:
+        """Holds from now on. Without keys everybody may read."""
+        self._enabled, self._keys = enabled, keys
+
+    def answer(self, request: Any) -> bytes | Coroutine[Any, Any, bytes]:
+        if self._keys and not self._keys.admit(request):
+            request.setHeader(b"WWW-Authenticate", b"Bearer")
+            return failure(request, 401, "Unauthorized")
+        if not self._enabled:
+            request.setResponseCode(204)
+            return b""
+        told = self._exposition()
+        return _page(request, told) if isinstance(told, bytes) else self._gathered(request, told)
+
+    async def _gathered(self, request: Any, gathering: Coroutine[Any, Any, bytes]) -> bytes:
+        """The numbers of several processes. Those of one alone would look like a restart."""
+        try:
+            return _page(request, await gathering)
+        except StoreUnavailable:
+            return failure(request, 503, "Service unavailable")
+
+
+def _page(request: Any, text: bytes) -> bytes:
+    request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
+    return text
+
+
+class MetricsAlone:
+    """Klein routes of a port that serves nothing else."""
+
+    app = Klein()
+
+    def __init__(self, page: MetricsPage) -> None:
+        self._page = page
+
+    def resource(self) -> Any:
+        return self.app.resource()
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics(self, request: Any) -> Any:
+        return self._page.answer(request)
+
+
+problems(MetricsAlone.app)
