@@ -188,6 +188,22 @@ class CallsTests(Case):
             self.assertEqual(sorted(got is not None and got[0] == 1 for got in first), [False, True])
         self.assertEqual(daemon.metric("voxray_calls_active"), 6)
 
+    @shows("T5")
+    def test_a_newer_stream(self) -> None:
+        """It takes the call over, and the older one, at the other worker, ends at once."""
+        daemon = self.daemon(telephony_auth="token")
+        paths = []
+        for worker in (1, 2):
+            with daemon.only(worker):
+                paths.append(daemon.rings(1))
+        with daemon.only(1):
+            older = self.up(daemon, 1, paths[0])
+        with daemon.only(2):
+            newer = self.up(daemon, 1, paths[1])
+        self.assertEqual(older.close_code(2.0), 1000)  # its lease would tell it within four
+        newer.must_answer()
+        self.assertEqual(len(daemon.calls()), 1)
+
     @shows("F58")
     def test_max_calls(self) -> None:
         """It is the limit of all together, to the call."""
