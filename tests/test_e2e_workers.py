@@ -28,6 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import ROOT, SCRIPTED, STOP, LiveDaemon, Peer, start
 from tests.certificates import write_pair
+from tests.dangers import shows
 from tests.test_systemd import Manager
 from tests.wsframes import TEXT, handshake
 from voxray.simulator.daemon import free_port
@@ -171,6 +172,7 @@ class CallsTests(Case):
         self.assertEqual(daemon.stop(), 0)
         self.assertNotIn("Traceback", daemon.log())
 
+    @shows("T5")
     def test_one_token(self) -> None:
         """It opens one stream, whichever workers compete for it."""
         daemon = self.daemon(telephony_auth="token")
@@ -187,6 +189,23 @@ class CallsTests(Case):
             self.assertEqual(sorted(got is not None and got[0] == 1 for got in first), [False, True])
         self.assertEqual(daemon.metric("voxray_calls_active"), 6)
 
+    @shows("T5")
+    def test_a_newer_stream(self) -> None:
+        """It takes the call over, and the older one, at the other worker, ends at once."""
+        daemon = self.daemon(telephony_auth="token")
+        paths = []
+        for worker in (1, 2):
+            with daemon.only(worker):
+                paths.append(daemon.rings(1))
+        with daemon.only(1):
+            older = self.up(daemon, 1, paths[0])
+        with daemon.only(2):
+            newer = self.up(daemon, 1, paths[1])
+        self.assertEqual(older.close_code(2.0), 1000)  # its lease would tell it within four
+        newer.must_answer()
+        self.assertEqual(len(daemon.calls()), 1)
+
+    @shows("F58")
     def test_max_calls(self) -> None:
         """It is the limit of all together, to the call."""
         daemon = self.daemon(max_calls=7)
@@ -239,6 +258,7 @@ class CallsTests(Case):
 class LossTests(Case):
     """Workers that die or hang."""
 
+    @shows("F53")
     def test_killed(self) -> None:
         """The other's calls hear nothing of it; places are free at once; counters go on; it is back."""
         daemon = self.daemon(max_calls=4)
@@ -267,6 +287,7 @@ class LossTests(Case):
             self.over(self.up(daemon, 20))
         self.assertEqual(daemon.metric("voxray_calls_started_total"), 7)
 
+    @shows("F55")
     def test_hangs(self) -> None:
         """Under a watchdog it is killed, saying where it hung, and replaced; the rest serves on."""
         manager = Manager(self, f"@voxray-test-{os.getpid()}-{id(self)}")
@@ -315,6 +336,7 @@ class LossTests(Case):
         self.over(peer)
         daemon.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)
 
+    @shows("F61")
     def test_cannot_start(self) -> None:
         """One line, status 1, and no process is left."""
         for document, text in (
@@ -337,6 +359,7 @@ class LossTests(Case):
 class OrderTests(Case):
     """What the parent is told by signal."""
 
+    @shows("F51")
     def test_drain(self) -> None:
         """Calls finish, a stream that was announced comes still, nobody new is let in; the status is 0."""
         daemon = self.daemon(telephony_auth="token", drain_timeout_secs=60)
@@ -384,6 +407,7 @@ class OrderTests(Case):
         self.over(peer)
         self.assertEqual(daemon.process.wait(10), 0)
 
+    @shows("F52")
     def test_reload(self) -> None:
         """Both get the new configuration; a bad one is neither's, and a worker that starts later has the good
         one; the service manager hears of one reload."""

@@ -111,7 +111,11 @@ class Daemon(Service):
     @property
     def errands(self) -> Mapping[str, Callable[..., Coroutine[Any, Any, Any]]]:
         """What other processes on the same port may ask of this one's calls."""
-        return answers(self._board)
+        return {**answers(self._board), "lost": self._lost}
+
+    async def _lost(self, lease: str) -> None:
+        """That call has a newer stream elsewhere."""
+        self._parts.registry.lost(lease)
 
     def _board(self) -> Calls | None:
         front = self._parts.editions.current.front

@@ -77,7 +77,7 @@ class Child:
                 "stop": self._stop,
                 "reload": self._reload,
                 "metrics": self._metrics,
-                **{what: self._errand(what) for what in ("calls", "show", "end", "place")},
+                **{what: self._errand(what) for what in ("calls", "show", "end", "place", "lost")},
             },
             self._orphaned,
         )
