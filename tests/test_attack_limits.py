@@ -106,6 +106,21 @@ class FloodTests(LimitsTestCase):
                 self.assertIn(b" 200 ", self.answer(daemon, "127.0.0.2"))
             self.assertLessEqual(sum(alive(sock) for sock in flood), 50)
 
+    @shows("T18", "T30")
+    def test_requests_by_the_thousand(self) -> None:
+        """As many as fit in one read, on ten connections: all are answered, and the call hears nothing of it."""
+        daemon = self.daemon()
+        daemon.start()
+        count = 65_000 // len(GET)
+        with self.beside_a_call(daemon):
+            peers = [self.connect(daemon, "127.0.0.66") for _ in range(10)]
+            for peer in peers:
+                peer.setblocking(True)
+                peer.sendall(GET * (count - 1) + GET.replace(b"a\r\n", b"a\r\nConnection: close\r\n"))
+            for peer in peers:
+                self.assertEqual(read_all(peer).count(b"HTTP/1.1 200"), count)
+        self.assertEqual(daemon.metric("voxray_reactor_stalls_total"), 0)
+
     def answer(self, daemon: LiveDaemon, source: str) -> bytes:
         sock = self.connect(daemon, source)
         sock.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))

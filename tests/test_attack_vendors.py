@@ -24,6 +24,7 @@ from voxray.call.expected import Welcome
 from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.registry import Registry
+from voxray.circuits import Limits
 from voxray.frames import ULAW_8K, Audio, StreamStarted, StreamStopped
 from voxray.http import HttpClient
 from voxray.interfaces import Providers
@@ -104,8 +105,8 @@ class FaultyVendor(Vendor):
         return self.fault if stage == self.faulty else GOOD[stage]
 
 
-class FaultTests(TestCase):
-    """One call for each fault."""
+class FaultTestCase(TestCase):
+    """Calls whose providers are one vendor's, on a fake clock."""
 
     timeout = 60
 
@@ -114,11 +115,12 @@ class FaultTests(TestCase):
         self.port = THE_REACTOR.listenTCP(0, self.vendor, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
 
-    def office(self) -> None:
+    def office(self, max_calls: int = 10) -> None:
         """A registry whose providers are the vendor's, all on one fake clock."""
         self.clock = Clock()
         self.clock.advance(100)
         self.http = HttpClient(reactor, clock=self.clock, dice=lambda: 0.5)
+        self.http.circuits.limits = Limits(failures=0)  # the turn after a fault is to be answered at once
         host = Host("openai", f"http://127.0.0.1:{self.port.getHost().port}/v1", "sk-canary")
         self.llm, tts = OpenAIChat(self.http, host), OpenAISpeech(self.http, host)
         self.phrases = PhraseBook(tts)
@@ -134,14 +136,15 @@ class FaultTests(TestCase):
             metrics=self.metrics,
         )
         self.registry = Registry(
-            max_calls=10,
+            max_calls=max_calls,
             make_call=lambda info, wire, sink, ended: Call(info, wire, sink, exchange, ended),
             clock=self.clock,
             metrics=self.metrics,
         )
 
-    def open(self, sink: RecordingSink) -> Call | None:
-        return self.registry.open(StreamStarted("MZ1", "CA1", "AC1", ULAW_8K), sink, Welcome("twilio"))
+    def open(self, sink: RecordingSink, number: int = 1) -> Call | None:
+        started = StreamStarted(f"MZ{number}", f"CA{number}", "AC1", ULAW_8K)
+        return self.registry.open(started, sink, Welcome("twilio"))
 
     async def turn(self) -> None:
         """Lets the real sockets move."""
@@ -206,6 +209,10 @@ class FaultTests(TestCase):
             await self.turn()
         self.assertEqual(len(self.vendor.open), 0, f"a vendor's socket stays open: {stage} {name}")
 
+
+class FaultTests(FaultTestCase):
+    """One call for each fault."""
+
     async def every_fault(self, stage: str) -> None:
         self.worst = (0.0, "")
         for i, (name, fault) in enumerate(faults(stage).items()):
@@ -213,22 +220,22 @@ class FaultTests(TestCase):
 
     @shows("F1", "F2", "F3", "F5", "F7")
     def test_stt(self) -> defer.Deferred[None]:
-        """A transcriber's faults: an apology or a beep in time, and the next turn is answered."""
+        """F5: a transcriber's faults: an apology or a beep in time, and the next turn is answered."""
         return defer.Deferred.fromCoroutine(self.every_fault("stt"))
 
     @shows("F1", "F2", "F3", "F5", "F6", "F7")
     def test_llm(self) -> defer.Deferred[None]:
-        """A model's."""
+        """F5: a model's."""
         return defer.Deferred.fromCoroutine(self.every_fault("llm"))
 
     @shows("F1", "F2", "F3", "F5", "F7", "F11")
     def test_tts(self) -> defer.Deferred[None]:
-        """A voice's, the apology's included when it was not made before."""
+        """F5: a voice's, the apology's included when it was not made before."""
         return defer.Deferred.fromCoroutine(self.every_fault("tts"))
 
     @shows("F17")
     def test_hang_up_in_the_middle(self) -> defer.Deferred[None]:
-        """The caller hangs up while a vendor hangs: its socket goes at once."""
+        """F17: the caller hangs up while a vendor hangs: its socket goes at once."""
 
         async def test() -> None:
             for stage in GOOD:

@@ -11,13 +11,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.dangers import shows
 from tests.fakes import FakeModel, FakeSynthesizer, FakeTranscriber, RecordingSink
 from voxray.call.conversation import Conversation
-from voxray.call.dialogue import RESUME_AFTER_SECS, Dialogue, TurnReport
+from voxray.call.dialogue import RESUME_AFTER_SECS, Dialogue
 from voxray.call.floor import FloorState
 from voxray.call.keypress import KeyPress
 from voxray.call.mouth import Mouth
 from voxray.call.pacer import Pacer
 from voxray.call.phrases import PhraseBook
 from voxray.call.pipeline import Pipeline
+from voxray.call.times import TurnReport
 from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import ULAW_8K, CallInfo, EndCall, Message, TextDelta, Utterance
 from voxray.interfaces import Providers

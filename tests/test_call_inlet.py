@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.stalling import StallingActivity
 from tests.test_call_call import QUIET, TONE
 from tests.test_inference import HeldThread
@@ -77,6 +78,7 @@ class EarCase(SynchronousTestCase):
             ear.hear(QUIET[number % len(QUIET)])
 
 
+@shows("F55", "F59")
 class StallTests(EarCase):
     def test_ten_minutes(self) -> None:
         """Memory and queue stay within the cap however long it lasts, and every packet is counted once."""
@@ -135,6 +137,7 @@ class StallTests(EarCase):
         self.assertEqual(self.depth, 0)
         activity.go_on()
 
+    @shows("F59")
     def test_the_model(self) -> None:
         """Silero's thread is stuck for a minute: what it has is bounded, and then all is judged."""
         thread = HeldThread()

@@ -59,6 +59,31 @@ class PacerTests(SynchronousTestCase):
         self.pacer.push(b"b" * 8 * 100, now=10.0)
         self.assertEqual(self.pacer.counts.underruns, 0)
 
+    def test_an_aside(self) -> None:
+        """It is heard and is nobody's turn: what follows begins one, and the gap is no underrun."""
+        began: list[float] = []
+        for gap in (0.0, 1.0):
+            began.clear()
+            sink = RecordingSink()
+            pacer = Pacer(sink, ULAW_8K, b"\xff", audible=began.append)
+            now = 10.0
+            self.assertEqual(pacer.silent_since(now), 0.0)
+            pacer.aside(b"a" * 800, now)
+            self.assertIsNone(pacer.silent_since(now))
+            while now < 10.0 + gap:
+                now += 0.02
+                pacer.tick(now)
+            self.assertEqual(began, [])
+            pacer.push(b"r" * 1600, now)
+            pacer.finish(now)
+            for _ in range(50):
+                now += 0.02
+                pacer.tick(now)
+            self.assertEqual(len(began), 1)
+            self.assertEqual(sink.audio.rstrip(b"\xff"), b"a" * 800 + b"r" * 1600)
+            self.assertEqual(pacer.counts.underruns, 0)
+            self.assertLessEqual(pacer.silent_since(now) or 0.0, now)
+
     def test_the_tail_is_padded_to_a_packet(self) -> None:
         """The carrier gets whole packets; the mark follows them."""
         self.pacer.push(b"a" * 100, now=0.0)

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.attackers import SCRIPTED, STOP, LiveDaemon, start
+from tests.dangers import shows
 from tests.test_attack_process import HEALTH
 
 SID = "CA" + "1" * 32
@@ -21,6 +22,7 @@ PLAIN = re.compile(
 )  # a line that is not one is the rest of another
 
 
+@shows("T12")
 class LinesTests(SynchronousTestCase):
     def run_daemon(self, **settings: object) -> list[str]:
         """A day in its life: calls, strangers, faults, reloads, the end. Its lines."""

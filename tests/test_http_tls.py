@@ -20,7 +20,7 @@ from voxray.http import HttpClient, HttpRequest
 from voxray.retries import NEVER
 
 
-def certificate(address: str, days: int = 1) -> ssl.PrivateCertificate:
+def certificate(address: str, days: int = 1, begins: int = -9) -> ssl.PrivateCertificate:
     """Self-signed, for an IP address; negative days: expired."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vendor")])
@@ -31,7 +31,7 @@ def certificate(address: str, days: int = 1) -> ssl.PrivateCertificate:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - timedelta(days=9))
+        .not_valid_before(now + timedelta(days=begins))
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), False)
         .sign(key, hashes.SHA256())
@@ -62,19 +62,24 @@ class TlsTests(VendorTestCase):
             self.assertEqual((await self.http.request(ask)).body, b"hello")
         self.assertEqual(self.vendor.connections, 1)
 
+    @shows("F15")
     async def test_refused(self) -> None:
-        """Unknown issuer, another host's name, expired: no request, so no key, leaves the house."""
+        """F15: self-signed, another host's name, expired, not valid yet: no request, so no key, is sent.
+
+        The log says which of them it was.
+        """
         self.script([answer(b"hello")])
-        for theirs, trusted in (
-            (certificate("127.0.0.1"), False),
-            (certificate("10.0.0.1"), True),
-            (certificate("127.0.0.1", days=-1), True),
+        for theirs, trusted, why in (
+            (certificate("127.0.0.1"), False, "it is self-signed"),
+            (certificate("10.0.0.1"), True, "it is for another name"),
+            (certificate("127.0.0.1", days=-1), True, "it has expired"),
+            (certificate("127.0.0.1", begins=1, days=2), True, "it is not valid yet"),
         ):
             ask = await self.serve(theirs, trusted)
             with self.assertRaises(ProviderError) as caught:
                 await self.http.request(ask)
             self.assertEqual(caught.exception.kind, ErrorKind.TRANSPORT)
-            self.assertIn("TLS failed", str(caught.exception))
+            self.assertIn(f"TLS failed: the certificate was refused, {why}", str(caught.exception))
             self.assertEqual(self.vendor.requests, [])
 
     async def test_aclose(self) -> None:

@@ -17,6 +17,7 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from voxray.logs import MAX_CHARS, MAX_TRACEBACK_CHARS, json_line, make_observer, text_line
 from voxray.settings import LogSettings
 
@@ -50,6 +51,7 @@ def event(**fields: Any) -> LogEvent:
     }
 
 
+@shows("T12")
 class LineTests(SynchronousTestCase):
     def assert_one_line(self, line: str) -> None:
         self.assertEqual(len((line + "\n").splitlines()), 1)
@@ -57,6 +59,7 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(bad, [])
         line.encode("utf-8")
 
+    @shows("T12")
     def test_hostile_text(self) -> None:
         """In either form a line has no line end and no control character, and bounded length."""
         for text in HOSTILE:
@@ -68,6 +71,7 @@ class LineTests(SynchronousTestCase):
             self.assertEqual(list(parsed), STABLE)
             self.assertTrue(parsed["msg"].startswith("heard "))
 
+    @shows("T12")
     @given(st.text(st.characters(codec=None)), st.text())
     def test_any_text(self, what: str, call_id: str) -> None:
         """Whatever it is."""
@@ -126,6 +130,7 @@ class SourceTests(SynchronousTestCase):
         chosen = LogSettings(**{"level": "debug", "json": True, **settings})
         return stream, make_observer(stream, lambda: chosen)
 
+    @shows("T12")
     def test_others(self) -> None:
         """An object a line for each: legacy messages and errors, Autobahn's logger, hostile formats."""
         stream, observer = self.lines()

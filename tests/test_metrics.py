@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dangers import shows
 from tests.fakes import RecordingSink, Stage
 from tests.house import House
 from tests.test_call_hearing import no_keys
@@ -78,11 +79,13 @@ class ContractTests(SynchronousTestCase):
         expected = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
         self.assertEqual(limits, [*map(str, expected), "+Inf"])
 
+    @shows("T11", "T25")
     def test_nobody_is_named(self) -> None:
         """No label could hold a call, a caller or a session."""
         for name, (_, labels) in everything(self).items():
             self.assertEqual(labels & PERSONAL, frozenset(), name)
 
+    @shows("T11", "T25")
     def test_series_do_not_grow(self) -> None:
         """T11: as many lines after twenty calls as after two."""
         house, sizes = House(self), []
@@ -112,6 +115,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(told, found)
 
 
+@shows("T25")
 class StrangersTests(SynchronousTestCase):
     def test_the_page_stays_short(self) -> None:
         """Whoever asks for everything by every method makes no page that takes long to write."""

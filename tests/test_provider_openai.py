@@ -182,12 +182,12 @@ class TranscriberTests(OpenAITestCase, TranscriberContract):
 
     @shows("F1", "F2", "F3", "F4", "F7")
     async def test_faults(self) -> None:
-        """F1-F4, F7."""
+        """F7: what is refused, cut off or no HTTP is an error of its kind, and frees the socket."""
         await self.faults(lambda: self.make().transcribe(utterance(), CALL), HEARD)
 
     @shows("F5")
     async def test_hangs(self) -> None:
-        """F5."""
+        """F5: silence at any place ends in a timeout, and the socket is gone."""
         await self.hangs(lambda: self.make().transcribe(utterance(), CALL), HEARD)
 
 
@@ -325,12 +325,12 @@ class ChatTests(OpenAITestCase, ChatModelContract):
 
     @shows("F1", "F2", "F3", "F4", "F6", "F7")
     async def test_faults(self) -> None:
-        """F1-F4, F6, F7."""
+        """F7: what is refused, cut off or no HTTP is an error of its kind, and frees the socket."""
         await self.faults(lambda: collect(self.reply()), HELLO[:100])
 
     @shows("F5")
     async def test_hangs(self) -> None:
-        """F5."""
+        """F5: silence at any place ends in a timeout, and the socket is gone."""
         await self.hangs(lambda: collect(self.reply()), sse(delta(content="Hello"), end=""))
 
     @shows("F17")
@@ -394,7 +394,7 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
 
     @shows("F13")
     async def test_never_noise(self) -> None:
-        """What cannot be played is an error, whatever the status says."""
+        """F13: what cannot be played is an error, whatever the status says."""
         for body, kind in (
             (b"ID3\x04" + PCM, "audio/mpeg"),
             (b"\xff\xf3\x40\xc4" + PCM, "audio/mpeg"),
@@ -402,6 +402,11 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
             (b'{"detail": "x"}', "application/json"),
             (b"hello", "text/plain"),
             (b"", "audio/pcm"),
+            (PCM, "audio/pcm;rate=NaN"),
+            (PCM, "audio/pcm; rate=12345"),
+            (PCM, "audio/pcm;rate=" + "9" * 5000),
+            (wav_header(0, 1, 100) + PCM, "audio/wav"),
+            (wav_header(7, 1, 100) + PCM, "audio/wav"),
         ):
             self.script([answer(body, kind)])
             error = await self.error_of(self.spoken(self.make()))
@@ -409,14 +414,27 @@ class SpeechTests(OpenAITestCase, SynthesizerContract):
         self.script([answer(b'{"error": {"message": "x", "code": "rate_limit_exceeded"}}')])
         self.assertEqual((await self.error_of(self.spoken(self.make()))).kind, ErrorKind.RATE)
 
+    @shows("F13")
+    async def test_another_rate(self) -> None:
+        """F13: a host that says which rate its samples have is believed, odd pieces and all."""
+        for kind, rate in (
+            ("audio/pcm;rate=16000", 16_000),
+            ("audio/L16; Rate=8000", 8000),
+            ("audio/pcm", 24_000),
+        ):
+            self.script(chunked(PCM + b"x", kind, 1001))
+            speech = await self.spoken(self.make())
+            self.assertEqual({each.media_format.rate_hz for each in speech}, {rate})
+            self.assertEqual(b"".join(each.payload for each in speech), PCM)
+
     @shows("F1", "F2", "F3", "F4", "F7")
     async def test_faults(self) -> None:
-        """F1-F4, F7."""
+        """F7: what is refused, cut off or no HTTP is an error of its kind, and frees the socket."""
         await self.faults(lambda: self.spoken(self.make()), PCM[:5000])
 
     @shows("F5", "F11")
     async def test_hangs(self) -> None:
-        """F5, F11."""
+        """F5: silence at any place, in the midst of audio too, ends in a timeout, and the socket is gone."""
         await self.hangs(lambda: self.spoken(self.make()), PCM[:5000])
 
 

@@ -20,9 +20,9 @@ from voxray.simulator.answers import parse_texml
 from voxray.simulator.documents import Next, next_of
 from voxray.simulator.twiml import BadAnswer, StreamAnswer, parse_answer
 from voxray.stores.ports import TTL_SECS
-from voxray.web import comeback
+from voxray.web.comeback import Trail, trail_of
 
-AGAIN = f"https://{HOST}/?back=1"
+AGAIN = f"https://{HOST}/?back=1&streams=1"
 REST = {"twilio_account_sid": "AC" + "1" * 32, "telnyx_api_key": "KEY1"}
 
 
@@ -41,9 +41,9 @@ def coming_back(case: SynchronousTestCase, name: str = "twilio", **document: obj
     return Trusted(case, signer, **{"api_keys": {**signer.keys, **REST}, "reattach": True, **document})
 
 
-def comes_back(house: Trusted, sid: str, times: int = 1) -> Answer:
+def comes_back(house: Trusted, sid: str, times: int = 1, streams: int = 1) -> Answer:
     """The webhook that the document asked for, signed."""
-    path, form = f"/?back={times}", {**house.signer.form(sid), "CallStatus": "in-progress"}
+    path, form = f"/?back={times}&streams={streams}", {**house.signer.form(sid), "CallStatus": "in-progress"}
     return house.post(path, form, house.signer.webhook(f"https://{HOST}{path}", form, house.wall))
 
 
@@ -127,9 +127,24 @@ class ComeBackTests(SynchronousTestCase):
             sid = house.signer.call_sid(1)
             with_a_stream(before, sid)
             answer = comes_back(house, sid)
-            self.assertEqual(next_url(answer), AGAIN)
+            self.assertEqual(next_url(answer), f"https://{HOST}/?back=1&streams=2")
             parse = parse_answer if name == "twilio" else parse_texml
             self.takes(house, sid, parse(answer.body))
+
+    def test_it_ends(self) -> None:
+        """The third stream is a call's last: it may be this call that kills us, or no stream gets through."""
+        sid = SIGNERS["twilio"].call_sid(1)
+        for streams, told in ((1, f"https://{HOST}/?back=1&streams=2"), (2, ""), (3, ""), (999, "")):
+            answer = comes_back(coming_back(self), sid, streams=streams)
+            self.assertIn(b"<Stream", answer.body)
+            self.assertEqual(next_url(answer), told)
+        house, urls = coming_back(self), []
+        answer = house.rings(sid)
+        while again := next_url(answer):  # no stream ever comes
+            urls.append(again)
+            path, form = again.removeprefix(f"https://{HOST}"), house.signer.form(sid)
+            answer = house.post(path, form, house.signer.webhook(again, form, house.wall))
+        self.assertEqual(len(urls), 2)
 
     def test_over(self) -> None:
         """A call that ended is hung up on: no stream, and no way back."""
@@ -150,9 +165,10 @@ class ComeBackTests(SynchronousTestCase):
             answer = comes_back(house, sid, times)
             self.assertIsNone(TOKEN.search(answer.body.decode()))
             self.assertEqual(
-                next_of(answer.body, parse_answer), Next(2.0, again=f"https://{HOST}/?back={times + 1}")
+                next_of(answer.body, parse_answer),
+                Next(2.0, again=f"https://{HOST}/?back={times + 1}&streams=1"),
             )
-        for times in (10, 999):
+        for times in (11, 999):
             answer = comes_back(house, sid, times)
             self.assertEqual([child.tag for child in ET.fromstring(answer.body)], ["Hangup"])
         self.assertIsNone(line.code)
@@ -165,13 +181,14 @@ class ComeBackTests(SynchronousTestCase):
         sid = house.signer.call_sid(1)
         self.assertEqual(house.post("/?back=1", house.signer.form(sid), {}).status, 403)
         for text in ("", "0", "-1", "x", "\u0661", "1e3", "1000", "01x"):
-            self.assertEqual(comeback.times({"back": text}), 0, text)
-        self.assertEqual(comeback.times({"back": "7"}), 7)
+            self.assertEqual(trail_of({"back": text, "streams": "1"}), Trail(), text)
+            self.assertEqual(trail_of({"back": "1", "streams": text}), Trail(), text)
+        self.assertEqual(trail_of({"back": "7", "streams": "2"}), Trail(7, 2))
 
     def test_no_injection(self) -> None:
         """Nothing of a request gets into the URL but its host, and that is safe."""
         house = coming_back(self)
-        path, form = "/?back=1&x=%22%3E%3CDial%3E900%3C/Dial%3E", house.signer.form(house.signer.call_sid(1))
+        path, form = "/?x=%22%3E%3CDial%3E900%3C/Dial%3E", house.signer.form(house.signer.call_sid(1))
         answer = house.post(path, form, house.signer.webhook(f"https://{HOST}{path}", form, house.wall))
         self.assertEqual(next_url(answer), AGAIN)
         self.assertFalse(re.search(rb"Dial|900", answer.body))
@@ -188,7 +205,7 @@ class InstancesTests(Together):
         sid = TWILIO.call_sid(1)
         with_a_stream(here, sid)
         told = next_of(comes_back(there, sid).body, parse_answer)
-        self.assertEqual(told, Next(2.0, again=f"https://{HOST}/?back=2"))
+        self.assertEqual(told, Next(2.0, again=f"https://{HOST}/?back=2&streams=1"))
         self.pass_time(TTL_SECS + 1, there)  # not here
         told = next_of(comes_back(there, sid, 2).body, parse_answer)
         assert told.stream is not None

@@ -328,7 +328,8 @@ class EngineTests(ReloadTestCase):
 
     def open(self, *replies: list[object], control: Any = None, **document: object) -> House:
         """With the real providers; what the voice has to say takes time, so there is nothing at first."""
-        mute = {"apology": "", "idle_prompt": "", "transfer_apology": "", **document}
+        phrases = ("apology", "hold_phrase", "failure_goodbye", "idle_prompt", "transfer_apology")
+        mute = {**dict.fromkeys(phrases, ""), **document}
         self.house = House(self, mute, *replies, real=("stt", "llm", "tts"), OPENAI_API_KEY="one")
         return self.house
 

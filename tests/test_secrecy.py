@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from tests.attackers import QUIET, SCRIPTED, STOP, LiveDaemon, Peer, media, read_all
+from tests.dangers import shows
 from tests.signers import HOST, stream_of
 from tests.test_attack_vendors import GOOD, FaultyVendor, event, faults
 from tests.test_call_call import TONE
@@ -223,6 +224,7 @@ class SecrecyCase(TestCase):
 
 
 class SecrecyTests(SecrecyCase):
+    @shows("T10")
     def test_secrets(self) -> Deferred[None]:
         """More than twenty secrets, at debug, in either format."""
         self.assertGreater(len(KEYS), 20)
@@ -250,6 +252,7 @@ class SecrecyTests(SecrecyCase):
 
         return threads.deferToThread(self.live, log_level="debug").addCallback(look).addCallback(again)
 
+    @shows("T11")
     def test_callers(self) -> Deferred[None]:
         """A number, a card that was spoken of, and keys that were pressed, at info."""
 

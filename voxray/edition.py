@@ -23,6 +23,7 @@ from voxray.call.metronome import Metronome
 from voxray.call.phrases import PhraseBook
 from voxray.call.registry import Registry
 from voxray.cdr import CallRecords
+from voxray.circuits import Limits
 from voxray.frames import CallInfo, Wire
 from voxray.http import HttpClient
 from voxray.interfaces import MediaSink, Providers, VoiceActivity
@@ -30,7 +31,7 @@ from voxray.limits import show
 from voxray.listening import bind_address
 from voxray.metrics import HttpRecorder, Metrics
 from voxray.office import Office
-from voxray.settings import Settings
+from voxray.settings import AgentSettings, Settings
 from voxray.storing import Stores, sessions
 from voxray.telephony import Front, Lines, front, lines
 from voxray.turns.vad import EnergyVoiceActivity
@@ -46,6 +47,10 @@ from voxray.worker import ThreadWorker
 
 SPOKEN_AT_ONCE = ("local", "scripted")
 """Voices that make the fixed phrases in a moment. A vendor's may take long, so nobody waits for those."""
+
+
+MEND_SECS = 30.0
+"""Between two attempts at phrases that could not be made."""
 
 
 class Engine(Protocol):
@@ -64,6 +69,7 @@ class Premises:
     wall_clock: Callable[[], float]
     http: HttpClient
     workers: tuple[ThreadWorker, ThreadWorker]  # for ears, for the voice
+    names: ThreadWorker  # for look-ups
     metrics: Metrics
     records: CallRecords
     beat: Metronome
@@ -89,6 +95,8 @@ class Edition:
     emptied: Callable[[], None] = lambda: None
     """Called when the last of them has ended."""
     preparing: Deferred[None] | None = field(default=None, repr=False)
+    tried_at: float = 0.0
+    """When its phrases were last made, or not."""
 
     _log = Logger()
 
@@ -112,18 +120,28 @@ class Edition:
 
         call = Call(info, wire, sink, self.exchange, over)
         self.calls += 1
+        self._mend()
         return call
 
     async def prepare(self) -> None:
         """The fixed phrases are spoken, so that none costs a call its time."""
-        agent = self.settings.agent
-        making = self.exchange.phrases.prepare(
-            (agent.greeting, agent.apology, agent.goodbye, agent.idle_prompt, agent.transfer_apology)
-        )
+        self.tried_at = self.exchange.clock.seconds()
+        making = self.exchange.phrases.prepare(fixed_phrases(self.settings.agent))
         if self.exchange.providers.tts.name in SPOKEN_AT_ONCE:
             await making
             return
         self.preparing = Deferred.fromCoroutine(making)
+        self.preparing.addErrback(self._not_prepared)
+
+    def _mend(self) -> None:
+        """Phrases that could not be made are tried again, now that a call is here that may need them."""
+        now = self.exchange.clock.seconds()
+        busy = self.preparing is not None and not self.preparing.called
+        wanted = fixed_phrases(self.settings.agent)
+        if busy or now - self.tried_at < MEND_SECS or not self.exchange.phrases.lacks(wanted):
+            return
+        self.tried_at = now
+        self.preparing = Deferred.fromCoroutine(self.exchange.phrases.prepare(wanted))
         self.preparing.addErrback(self._not_prepared)
 
     def close(self) -> None:
@@ -134,6 +152,13 @@ class Edition:
     def _not_prepared(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             self._log.failure("fixed phrases failed", failure)
+
+
+def fixed_phrases(agent: AgentSettings) -> tuple[str, ...]:
+    """What an agent may have to say when it has no voice to say it with; the most needed first."""
+    handover = agent.failure_handover if agent.on_provider_failure == "transfer" else ""
+    failing = (agent.apology, agent.hold_phrase, agent.failure_goodbye, handover)
+    return (agent.greeting, *failing, agent.goodbye, agent.idle_prompt, agent.transfer_apology)
 
 
 def build(premises: Premises, settings: Settings, before: Edition | None = None) -> Edition:
@@ -154,6 +179,7 @@ def install(premises: Premises, site: VoxraySite, edition: Edition) -> None:
     if edition.front is not None:  # else nobody can place a call; what rings can still be given up
         edition.front.open_for_use()
     premises.records.use(settings.calls.cdr_file)
+    premises.http.circuits.limits = Limits(settings.circuits.failures, settings.circuits.pause_secs)
     premises.metrics.insecure.labels("webhook_auth").set(edition.lines.insecure)
     premises.vigil.use(settings.limits)
     premises.page.use(enabled=settings.server.metrics_enabled, keys=Keys(settings.server.metrics_keys))

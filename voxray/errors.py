@@ -42,26 +42,44 @@ class ErrorKind(Enum):
     TIMEOUT = "timeout"  # no answer in time: retry
     BAD_ANSWER = "bad_answer"  # an answer that is not the protocol: do not retry
     UNAVAILABLE = "unavailable"  # a local engine is missing or broken: do not retry
+    PAUSED = "paused"  # it failed lately and was not asked at all: do not retry
 
 
 RETRYABLE = frozenset({ErrorKind.RATE, ErrorKind.OVERLOADED, ErrorKind.TRANSPORT, ErrorKind.TIMEOUT})
 
 
 class ProviderError(VoxrayError):
-    """A vendor (or a local engine) failed. Never carries a key or a caller's words."""
+    """A vendor (or a local engine) failed. Never carries a key or a caller's words.
+
+    `of_call`: for what was asked on this call, such as words that a vendor's filter will not answer.
+    """
 
     def __init__(
-        self, provider: str, kind: ErrorKind, detail: str, *, status: int = 0, retry_after_secs: float = 0.0
+        self,
+        provider: str,
+        kind: ErrorKind,
+        detail: str,
+        *,
+        status: int = 0,
+        retry_after_secs: float = 0.0,
+        of_call: bool = False,
     ) -> None:
         super().__init__(f"{provider}: {kind.value}: {detail}")
         self.provider = provider
         self.kind = kind
         self.status = status
         self.retry_after_secs = retry_after_secs
+        self._of_call = of_call
 
     @property
     def retry(self) -> bool:
         return self.kind in RETRYABLE
+
+    @property
+    def tells_of_vendor(self) -> bool:
+        """Another call would fare no better. One caller's words must not take the vendor from all others."""
+        no_such_model = self.status == 404
+        return not self._of_call and (self.kind is not ErrorKind.BAD_REQUEST or no_such_model)
 
 
 class CarrierError(VoxrayError):

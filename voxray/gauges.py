@@ -36,7 +36,7 @@ def watch(premises: Premises, files: ThreadWorker) -> None:
         ("pool",),
         registry=registry,
     )
-    for worker in (*premises.workers, files):
+    for worker in (*premises.workers, premises.names, files):
         waiting.labels(worker.name).set_function(_waiting(worker))
     _calls(premises, registry)
 

@@ -26,6 +26,7 @@ from twisted.web.iweb import IBodyProducer, IPolicyForHTTPS
 from zope.interface import implementer
 
 from voxray import __version__
+from voxray.circuits import Circuit, Circuits, Recorder
 from voxray.errors import ErrorKind, ProviderError
 from voxray.httppool import CountingPool
 from voxray.httpstream import Deadlines, HttpStream
@@ -40,6 +41,7 @@ from voxray.retries import (
     retry_after,
     should_retry,
 )
+from voxray.vouching import Vouching
 
 MAX_IDLE_PER_HOST = 200
 IDLE_SECS = 50.0  # load balancers drop idle connections at 60 s, and a POST on a dead one costs a retry
@@ -80,6 +82,9 @@ class HttpRequest:
     model: str = ""  # a language model that is asked; for the metrics
     explain: Explain = explain_status
     expect: Collection[int] = SUCCESS  # statuses that are not errors
+    circuit: Circuit | None = field(
+        default=None, repr=False
+    )  # asked before each try; the asker tells the end
 
 
 @implementer(IBodyProducer)
@@ -118,9 +123,12 @@ class HttpClient:
         tls_policy: IPolicyForHTTPS | None = None,
         dice: Callable[[], float] = random.random,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        recorder: Recorder | None = None,
     ) -> None:
+        """`recorder` is told of endpoints that come and go."""
         self._reactor = reactor
         self._clock: Clock = clock if clock is not None else reactor
+        self.circuits = Circuits(self._clock.seconds, recorder)
         self._dice = dice
         self._now = now
         # Twisted gives these no types.
@@ -159,6 +167,8 @@ class HttpClient:
         begun = self._clock.seconds()
         tries = 0
         while True:
+            if request.circuit is not None:
+                request.circuit.check()
             tries += 1
             stream = HttpStream(self._clock, self._pool, request.provider, request.deadlines)
             try:
@@ -170,7 +180,7 @@ class HttpClient:
                 return stream
             elapsed = self._clock.seconds() - begun
             delay = delay_before_retry(request.retries, failure, tries, elapsed, self._dice())
-            if delay is None:
+            if delay is None or not _may_ask_again(request.circuit, failure):
                 raise failure.error
             self._log.info(
                 "{provider}: {kind}, trying again in {delay:.1f} s",
@@ -183,10 +193,19 @@ class HttpClient:
                 await deferLater(cast(Any, self._clock), delay)
 
     async def warm_up(self, url: str, *, provider: str, headers: Mapping[str, str] | None = None) -> None:
-        """A cheap GET, so that a connection is open when it is needed. Never raises (cancelling apart)."""
-        request = HttpRequest("GET", url, provider, headers or {}, retries=NEVER, expect=range(100, 600))
+        """A cheap GET, so that a connection is open when it is needed. Never raises (cancelling apart).
+
+        Not of a vendor that fails: it has to be asked often enough.
+        """
+        circuit = self.circuits.of(provider, "", "", url)
+        if self.circuits.doubtful(provider, circuit):
+            return
+        request = HttpRequest(
+            "GET", url, provider, headers or {}, retries=NEVER, expect=range(100, 600), circuit=circuit
+        )
         try:
-            (await self.open(request)).release()
+            with circuit.watch():
+                (await self.open(request)).release()
         except ProviderError as e:
             self._log.info("{provider}: warm-up: {error}", provider=provider, error=str(e))
 
@@ -215,7 +234,7 @@ class HttpClient:
         for name, value in request.headers.items():
             headers.setRawHeaders(name, [value])
         # The stream stands for the pool: it is told which connection is its own.
-        agent = Agent(self._reactor, self._policy, pool=stream)
+        agent = Agent(self._reactor, Vouching(self._policy, stream.secured), pool=stream)
         body = None if request.body is None else _Body(request.body)
         return agent.request(request.method.encode("ascii"), request.url.encode("ascii"), headers, body)
 
@@ -238,3 +257,8 @@ class HttpClient:
                     request.provider, ErrorKind.BAD_ANSWER, f"an answer of over {max_bytes} bytes"
                 )
         return b"".join(pieces)
+
+
+def _may_ask_again(circuit: Circuit | None, failure: Failure) -> bool:
+    """A try that is to be followed by another counts as well."""
+    return circuit is None or circuit.failed(failure.error)

@@ -21,6 +21,7 @@ from twisted.web.iweb import IResponse
 
 from voxray.errors import ErrorKind, ProviderError
 from voxray.interfaces import Clock
+from voxray.vouching import why_refused
 
 HIGH_WATER_BYTES = 65_536  # more than this unread: the sender is paused
 RELEASE_SECS = 1.0
@@ -112,6 +113,7 @@ class HttpStream(Protocol):
         self._over = False
         self._cancelled = False
         self._error: ProviderError | None = None
+        self._tls: Any = None
 
     # -- opening -------------------------------------------------------------
     async def opened(self, ask: Callable[[], Deferred[IResponse]]) -> None:
@@ -141,6 +143,10 @@ class HttpStream(Protocol):
     def getConnection(self, key: Any, endpoint: Any) -> Deferred[Any]:
         """Stands for the pool towards Agent: that is how we learn which connection is ours, and when."""
         return self._pool.getConnection(key, endpoint).addCallback(self._connected)
+
+    def secured(self, tls: Any) -> None:
+        """The connection is to be inside this."""
+        self._tls = tls
 
     def _connected(self, connection: Any) -> Any:
         self._connection = connection
@@ -256,7 +262,7 @@ class HttpStream(Protocol):
         cut = _has(e, error.ConnectionDone, error.ConnectionLost, error.ConnectionAborted)
         if self.answered and not cut:
             return ProviderError(self._provider, ErrorKind.BAD_ANSWER, "the answer is not proper HTTP")
-        return ProviderError(self._provider, ErrorKind.TRANSPORT, _describe(e))
+        return ProviderError(self._provider, ErrorKind.TRANSPORT, _describe(e, self._tls))
 
 
 def _reasons(e: BaseException | None) -> list[BaseException]:
@@ -271,15 +277,19 @@ def _has(e: BaseException | None, *kinds: type[BaseException]) -> bool:
     return any(isinstance(one, kinds) for one in _reasons(e))
 
 
-def _describe(e: BaseException | None) -> str:
+def _describe(e: BaseException | None, tls: Any) -> str:
     """A few words for the log: the kind of failure, never what was sent or received."""
     for one in reversed(_reasons(e)):
         if isinstance(one, error.DNSLookupError):
-            return "the host's name is not known"
+            return "the host's name is not known, or was not found in time"
         if isinstance(one, error.ConnectionRefusedError):
             return "connection refused"
         if isinstance(one, (error.ConnectionDone, error.ConnectionLost, error.ConnectionAborted)):
             return "the connection was cut"
-        if type(one).__module__.partition(".")[0] in ("OpenSSL", "service_identity"):
-            return f"TLS failed ({type(one).__name__})"
+        package = type(one).__module__.partition(".")[0]
+        if package == "service_identity":
+            return "TLS failed: the certificate was refused, it is for another name"
+        if package == "OpenSSL":
+            why = why_refused(tls)
+            return f"TLS failed: the certificate was refused, {why}" if why else "TLS failed"
     return f"no answer ({type(_reasons(e)[-1]).__name__})"

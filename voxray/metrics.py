@@ -156,6 +156,10 @@ class Metrics:
         self.interruptions = counter(
             "voxray_interruptions_total", "Barge-ins by what came of them", "outcome"
         )
+        self.failed_turns = counter(
+            "voxray_failed_turns_total", "Turns that a provider's failure spoiled", "outcome"
+        )
+        self.holds = counter("voxray_holds_total", "Times a caller had to be told to wait", "what")
         self.input_dropped = counter(
             "voxray_pipeline_dropped_total",
             "Packets (20 ms) of callers' audio that waited too long for a stage and were dropped",

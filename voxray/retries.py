@@ -43,7 +43,7 @@ class RetryPolicy:
     """How far one request may be tried again.
 
     `budget_secs` bounds the time from the first try to the start of the last one; when the vendor named
-    the delay itself, `asked_budget_secs` does.
+    the delay itself, `asked_budget_secs` does. Delays are spread, so that calls do not come back all at once.
     """
 
     answered: int = 2  # tries after an answer that says "later" (429, 5xx)
@@ -78,7 +78,8 @@ def delay_before_retry(
     if not failure.answered:
         delay, budget = 0.0, policy.budget_secs  # a dead connection in the pool: the next one is fresh
     elif asked > 0:
-        delay, budget = asked, policy.asked_budget_secs
+        budget = policy.asked_budget_secs
+        delay = asked + dice * min(asked * _JITTER, max(0.0, budget - elapsed_secs - asked))
     else:
         backoff = min(_FIRST_SECS * 2.0 ** (tries - 1), _LONGEST_SECS)
         delay, budget = backoff * (1 - _JITTER * dice), policy.budget_secs

@@ -77,6 +77,14 @@ class ProviderSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitSettings:
+    """When a vendor's endpoint that fails is left alone."""
+
+    failures: int = 3  # in a row; 0: never
+    pause_secs: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class TurnSettings:
     """Who speaks when."""
 
@@ -115,6 +123,14 @@ class AgentSettings:
     idle_prompt: str = "Are you still there?"
     idle_prompts_max: int = 2
     apology: str = "I'm sorry, I have a technical problem. Please say that again."  # a provider failed
+    hold_phrase: str = "One moment, please."  # an answer takes long; empty: a soft beep
+    hold_after_secs: float = 3.0  # of silence while the caller waits; 0: never
+    answer_timeout_secs: float = 12.0  # from the end of a turn to the first sound of its answer
+    on_provider_failure: str = "hangup"  # or "transfer", "apologise": after so many failed turns in a row
+    failed_turns_max: int = 3
+    failure_goodbye: str = "I'm sorry, we have a technical problem. Please call again later. Goodbye."
+    failure_transfer: str = ""  # a name in `transfers`
+    failure_handover: str = "I'm sorry, we have a technical problem. I am connecting you to somebody."
     transfers: Mapping[str, str] = field(default_factory=dict)  # name -> E.164 number or SIP URI
     transfer_apology: str = "I'm sorry, I can't put you through right now. What else can I do for you?"
     user_idle_timeout_secs: float = 0.0  # 0: off
@@ -244,6 +260,7 @@ class Settings:
     logs: LogSettings
     limits: LimitSettings = field(default_factory=LimitSettings)
     stores: StoreSettings = field(default_factory=StoreSettings)
+    circuits: CircuitSettings = field(default_factory=CircuitSettings)
     recording: RecordingSettings = field(default_factory=RecordingSettings)
     transcripts: TranscriptSettings = field(default_factory=TranscriptSettings)
     extensions: ExtensionSettings = field(default_factory=ExtensionSettings)

@@ -193,7 +193,7 @@ def _parts(
             office.dialer,
             *door.startables,
         ],
-        workers=[*premises.workers, *door.workers],
+        workers=[*premises.workers, premises.names, *door.workers],
         http=premises.http,
         warnings=warnings,
         drain=drain,
@@ -225,6 +225,7 @@ def _premises(
     from voxray.cdr import CallRecords
     from voxray.drain import Drain
     from voxray.edition import Premises
+    from voxray.endpoints import ProviderRecorder
     from voxray.household import Household
     from voxray.http import HttpClient
     from voxray.metrics import Metrics
@@ -243,13 +244,15 @@ def _premises(
     office = Office(reactor, time.time, client, metrics, records, kept.shared, *with_others)
     registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
     office.watch(registry)
+    names = _names(reactor)
     household = Household(registry, office, reactor, metrics, notify, partial(_stop, reactor))
     drain = Drain(reactor, household, drain_secs)
     premises = Premises(
         reactor=reactor,
         wall_clock=time.time,
-        http=HttpClient(reactor),
+        http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
         workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
+        names=names,
         metrics=metrics,
         records=records,
         beat=Metronome(reactor, BEAT_SECS),
@@ -263,6 +266,18 @@ def _premises(
     )
     gauges.watch(premises, files)
     return premises, drain
+
+
+def _names(reactor: Any) -> ThreadWorker:
+    """Looks up the names of hosts."""
+    from voxray import resolving
+    from voxray.worker import ThreadWorker
+
+    made = ThreadWorker(
+        reactor, "names", resolving.THREADS, resolving.MAX_WAITING, stop_secs=resolving.STOP_SECS
+    )
+    resolving.install(reactor, made)
+    return made
 
 
 def _stop(reactor: Any) -> None:

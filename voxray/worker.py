@@ -19,6 +19,7 @@ from twisted.python.threadpool import ThreadPool
 from voxray.errors import ErrorKind, ProviderError
 
 T = TypeVar("T")
+STOP_SECS = 5.0
 
 
 class WorkerReactor(Protocol):
@@ -44,8 +45,17 @@ class ThreadWorker:
     itself happens on the reactor thread.
     """
 
-    def __init__(self, reactor: WorkerReactor, name: str, threads: int, max_waiting: int = 64) -> None:
+    def __init__(
+        self,
+        reactor: WorkerReactor,
+        name: str,
+        threads: int,
+        max_waiting: int = 64,
+        stop_secs: float = STOP_SECS,
+    ) -> None:
+        """`stop_secs`: how long `stop` waits for what has begun, unless told otherwise."""
         self.name = name
+        self._stop_secs = stop_secs
         self._reactor = reactor
         self._threads = threads
         self._max_waiting = max_waiting
@@ -107,7 +117,7 @@ class ThreadWorker:
             idle, self._idle = self._idle, None
             idle.callback(None)
 
-    async def stop(self, timeout_secs: float = 5.0) -> None:
+    async def stop(self, timeout_secs: float | None = None) -> None:
         """Takes no more work, abandons what was not begun, and waits for what has (at most so long).
 
         The pool is joined only once it is idle: joining a busy thread would block the reactor.
@@ -115,7 +125,7 @@ class ThreadWorker:
         self._stopped = True
         for job in list(self._jobs):
             job.cancel()
-        if self._busy and not await self._all_idle(timeout_secs):
+        if self._busy and not await self._all_idle(self._stop_secs if timeout_secs is None else timeout_secs):
             return  # daemon threads: they end with the process
         if self._pool is not None:
             self._pool.stop()

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
-from voxray.call.dialogue import TurnReport
 from voxray.call.exchange import Exchange
 from voxray.call.pacer import PacerCounts
 from voxray.call.reasons import EndReason
 from voxray.call.record import CallRecord, Latencies
-from voxray.call.times import TURN, TURN_AND_WORDS, in_words
+from voxray.call.times import TURN, TURN_AND_WORDS, TurnReport, in_words
 from voxray.frames import CallInfo, Wire
 
 

@@ -1,8 +1,8 @@
 """The one answer at a time: a reply or a fixed phrase being made, spoken and heard; and its end.
 
 An answer ends in exactly one of three ways: heard to its end (`said`), cut short (`cut`), or failed
-(`failed`). Cutting it cancels the stages, drops the queue, sends `clear` and bumps the generation, all in
-one reactor turn.
+(`failed`); what there was of it by then is heard first. Cutting it cancels the stages, drops the queue, sends
+`clear` and bumps the generation, all in one reactor turn.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Answering:
         phrases: Phrases,
         clock: IReactorTime,
         said: Callable[[str, Sequel | None], None],
-        failed: Callable[[Sequel | None], None],
+        failed: Callable[[str, Sequel | None], None],
     ) -> None:
-        """`said(words, then)`: heard to its end. `failed(then)`: what was heard is kept."""
+        """`said(words, then)`: heard to its end. `failed(words, then)`: only these were heard."""
         self._pipeline, self._mouth, self._conversation = pipeline, mouth, conversation
         self._phrases, self._clock = phrases, clock
         self._on_said, self._on_failed = said, failed
@@ -62,6 +62,11 @@ class Answering:
     @property
     def busy(self) -> bool:
         return self._running is not None
+
+    @property
+    def pressing(self) -> bool:
+        """Keys are being pressed in the midst of it, pauses and all."""
+        return self.busy and self._feed.pressing
 
     def reply(self, times: TurnTimes) -> None:
         """The model answers the conversation as it stands."""
@@ -75,11 +80,19 @@ class Answering:
         self._apologising = False
         self._start(self._say(text, feed))
 
-    def apologise(self, text: str) -> None:
+    def apologise(self, text: str, then: Sequel | None) -> None:
         """Something failed: says so without asking any vendor."""
-        feed = self._feed = SentenceFeed(self._clock)
+        feed = self._feed = SentenceFeed(self._clock, then)
         self._apologising = True
-        self._start(self._say_payload(text, self._phrases.get_or_beep(text), feed))
+        payload = self._phrases.get_or_beep(text) if text else b""
+        self._start(self._say_payload(text, payload, feed))
+
+    def give_up(self) -> None:
+        """It has taken too long."""
+        text = "call {call_id}: a reply failed: it was not there in time"
+        self.log.warn(text, call_id=self._pipeline.call_id)
+        cut = self.cut()
+        self._on_failed(cut.heard, cut.then)
 
     def cut(self) -> Cut:
         """Stops at once, whatever it was doing; the conversation gets what was heard."""
@@ -103,11 +116,22 @@ class Answering:
         reply = self._pipeline.reply(list(self._conversation.messages()), feed, times)
         speak = self._pipeline.speak(feed, times)
         try:
-            await speak
+            await self._spoken(speak, reply)
         finally:
             abandon(reply)
             abandon(speak)
         await self._heard_out(feed)
+
+    async def _spoken(self, speak: Deferred[None], reply: Deferred[None] | None = None) -> None:
+        """Raises what `speak` fails with, once what there is was heard."""
+        try:
+            await speak
+        except ProviderError:
+            if reply is not None:
+                abandon(reply)
+            self._mouth.finish()
+            await self._mouth.played()
+            raise
 
     async def _say(self, text: str, feed: SentenceFeed) -> None:
         if (payload := self._phrases.get(text)) is not None:
@@ -116,7 +140,7 @@ class Answering:
         if text:
             feed.put(text)
             feed.end()
-            await self._pipeline.speak(feed, TurnTimes())
+            await self._spoken(self._pipeline.speak(feed, TurnTimes()))
         await self._heard_out(feed)
 
     async def _say_payload(self, text: str, payload: bytes, feed: SentenceFeed) -> None:
@@ -143,13 +167,15 @@ class Answering:
         if isinstance(failure.value, ProviderError):
             text, error = "call {call_id}: a reply failed: {error}", failure.getErrorMessage()
             self.log.warn(text, call_id=self._pipeline.call_id, error=error)
+            self._running = None
+            self._remember(heard := self._mouth.leave_off())
         else:
             self.log.failure("call {call_id}: a reply failed", failure, call_id=self._pipeline.call_id)
-        cut = self.cut()
+            heard = self.cut().heard
         if self._apologising:  # to apologise for that would fail in the same way
-            self._on_said(cut.heard, None)
+            self._on_said(heard, self._feed.then)
         else:
-            self._on_failed(cut.then)
+            self._on_failed(heard, self._feed.then)
 
 
 def abandon(stage: Deferred[Any]) -> None:

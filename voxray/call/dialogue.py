@@ -7,7 +7,6 @@ turn it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -19,30 +18,17 @@ from voxray.call.hearing import Hearing
 from voxray.call.inlet import Uploads
 from voxray.call.keypad import masked, note
 from voxray.call.mouth import Mouth
+from voxray.call.patience import Idle, Patience
 from voxray.call.phrases import Phrases
 from voxray.call.pipeline import Pipeline
-from voxray.call.times import TurnTimes
-from voxray.frames import EndCall, Sequel, Transfer, Utterance
+from voxray.call.times import TurnReport, TurnTimes
+from voxray.frames import Sequel, Transfer, Utterance
 from voxray.metrics import Metrics
 from voxray.settings import AgentSettings, TurnSettings
 from voxray.turns.backchannel import Verdict, is_backchannel, words_decide
 
 RESUME_AFTER_SECS = 1.2
 """A barge-in that brought no turn for so long was a false one: the agent goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class TurnReport:
-    """One exchange, for logs and tests. Its words are the caller's: log them only when asked to.
-
-    Keys are masked in `heard`: what was pressed is between the caller and the model.
-    """
-
-    number: int
-    heard: str
-    replied: str
-    interrupted: bool
-    parts_ms: dict[str, float]
 
 
 class Dialogue:
@@ -93,20 +79,21 @@ class Dialogue:
             not_understood=self._not_understood,
             hint=hint,
         )
+        self._patience = Patience(mouth, phrases, agent, metrics)
         self._floor = floor.machine(self)
         self.state = FloorState.LISTENING
         self.turns = 0
         self.interruptions = 0  # by voice, false ones too
-        self._quiet_since = clock.seconds()
-        self._idle_prompts = 0
+        self._idle = Idle(agent, clock.seconds())
         self._times = TurnTimes()
         self._heard_words = ""
         self._cut: Cut | None = None
         self._later: list[str] = []  # said while interruptions were not allowed, or a transfer was asked
         self._callers_turn = False  # from the first speech to the turn's end, pauses included
-        self._leaving = False  # the call is being hung up
+        self._leaving = False  # the call is being hung up, or given up: what is said now is the last of it
         self._waiting = False  # a transfer was asked for: nothing new is begun until it is refused
         self._over = False
+        self._replying = False  # to the caller: what is said unasked is no proof that turns go well
 
     # -- what the call asks --------------------------------------------------
     def say(self, text: str, then: Sequel | None = None) -> None:
@@ -114,14 +101,19 @@ class Dialogue:
         if self._deaf:
             return
         self._drop_answer()
-        self._times = TurnTimes()
+        self._times, self._replying = TurnTimes(), False
+        self._patience.begins(self._clock.seconds())
         self._floor.think()
         self._answering.say(text, then)
 
     def stay(self, text: str) -> None:
         """The call could not be handed over: it goes on, with `text` and then what was said meanwhile."""
         self._waiting = False
-        self.say(text)
+        if self._leaving:
+            self._leaving = False
+            self._make_amends()
+        else:
+            self.say(text)
 
     def hush(self) -> None:
         """Stops what is being said, for good."""
@@ -130,17 +122,17 @@ class Dialogue:
 
     def key_pressed(self) -> None:
         """One key: the agent stops, for what it says is not listened to. The entry follows."""
-        self._idle_prompts = 0
-        if self.state is FloorState.SPEAKING and self._turns.interruptible and not self._over:
+        if self.state is FloorState.SPEAKING and self._turns.interruptible and not self._deaf:
             self._interrupt()
             self._cut = None
             self._metrics.interruptions.labels("real").inc()
-        self._quiet_since = self._clock.seconds()
+        self._idle.spoke(self._clock.seconds())
 
     def keys(self, digits: str) -> None:
         """The caller's keypad entry is a turn of its own."""
         if not self._deaf:
             self._cut = None
+            self._patience.begins(self._clock.seconds())
             self._answer(note(digits), TurnTimes())
 
     @property
@@ -161,15 +153,27 @@ class Dialogue:
             self._interrupt()
 
     def elapsed(self, now: float) -> None:
-        """Called about twice a second: false interruptions and idle callers."""
-        if self._deaf or self._waiting or self.callers_turn:
+        """Called about twice a second: slow answers, false interruptions and idle callers."""
+        if self._deaf or self._waiting or self._callers_turn:
             return
-        if self._cut is not None and now - self._cut.at > RESUME_AFTER_SECS:
+        if self._hearing.busy or self._answering.busy:
+            self._wait(now)
+        elif self._cut is not None and now - self._cut.at > RESUME_AFTER_SECS:
             self._resume()
-        elif self.state is FloorState.LISTENING and 0 < self._agent.user_idle_timeout_secs <= (
-            now - self._quiet_since
-        ):
-            self._prompt_idle()
+        elif self.state is FloorState.LISTENING and (prompt := self._idle.due(now)):
+            self.say(*prompt)
+
+    def _wait(self, now: float) -> None:
+        """The caller waits, or listens."""
+        if self._answering.pressing:
+            self._patience.begins(now)
+        elif self.state is FloorState.SPEAKING or not self._patience.exhausted(now):
+            self._patience.elapsed(now)
+        elif not self._answering.busy:
+            self._hearing.stop()
+            self._not_understood()
+        elif self._replying:
+            self._answering.give_up()
 
     def audible(self, now: float) -> None:
         """The first packet of an answer is leaving."""
@@ -180,12 +184,14 @@ class Dialogue:
     def speech_started(self) -> None:
         self._callers_turn = True
         self._hearing.resumed()
-        if self.state is FloorState.THINKING:
+        if self.state is FloorState.THINKING or (
+            self.state is FloorState.LISTENING and self._mouth.silent_since(self._clock.seconds()) is None
+        ):
             self._mouth.hold()  # do not talk into the caller's second thought
 
     def speech_paused(self, utterance: Utterance) -> None:
         """Speech stopped for a moment: perhaps the turn is over."""
-        self._quiet_since = self._clock.seconds()
+        self._idle.quiet(self._clock.seconds())
         if not self._over:
             self._hearing.paused(utterance)
 
@@ -196,7 +202,7 @@ class Dialogue:
 
     def barge_in(self, onset_secs: float) -> None:
         """The caller speaks over the agent and means it, since `onset_secs` ago by the audio."""
-        if self.state is FloorState.SPEAKING and not self._over and not self._mouth.pressing:
+        if self.state is FloorState.SPEAKING and not self._deaf and not self._mouth.pressing:
             self._interrupt()
             self.interruptions += 1
             self._metrics.bargein.observe(onset_secs)
@@ -206,15 +212,15 @@ class Dialogue:
         if self._over:
             return
         self._callers_turn = False
-        self._quiet_since = now = self._clock.seconds()
-        self._idle_prompts = 0
+        self._idle.spoke(now := self._clock.seconds())
+        self._patience.begins(speech_end)
         self._hearing.turn_over(utterance, TurnTimes(speech_end=speech_end, turn_end=now))
 
     # -- the floor's core ----------------------------------------------------
     def floor_is(self, state: FloorState) -> None:
         self.state = state
         if state is FloorState.LISTENING:
-            self._quiet_since = self._clock.seconds()
+            self._idle.quiet(self._clock.seconds())
 
     # -- deciding ------------------------------------------------------------
     @property
@@ -244,20 +250,22 @@ class Dialogue:
                 return
             self.interruptions += 1
             self._metrics.interruptions.labels("by_words").inc()
-        elif self.state is FloorState.THINKING and idle_words:
+        elif idle_words and self.state is FloorState.THINKING:
             self._mouth.release()
             return
         if text:
             if keys := self._pending_keys():
                 text = f"{note(keys)}. {text}"
             self._answer(text, times)
+        else:
+            self._mouth.release()
 
     def _not_understood(self) -> None:
         """The transcriber failed. Mid-answer nobody needs to know."""
         if not self._deaf and not self._waiting and self.state is not FloorState.SPEAKING:
             self._cut = None
             self._drop_answer()
-            self._apologise()
+            self._make_amends()
 
     def _answer(self, text: str, times: TurnTimes) -> None:
         if self._waiting:
@@ -266,7 +274,7 @@ class Dialogue:
         self._drop_answer()
         self._conversation.caller_said(text)
         self.turns += 1
-        self._times, self._heard_words = times, masked(text)
+        self._times, self._heard_words, self._replying = times, masked(text), True
         self._floor.think()
         self._answering.reply(times)
 
@@ -279,16 +287,10 @@ class Dialogue:
         if rest or cut.then:
             self.say(rest, cut.then)
 
-    def _prompt_idle(self) -> None:
-        self._idle_prompts += 1
-        if self._idle_prompts > self._agent.idle_prompts_max:
-            self.say(self._agent.goodbye, EndCall("idle"))
-        else:
-            self.say(self._agent.idle_prompt)
-
     # -- an answer's three ends ----------------------------------------------
     def _said(self, words: str, then: Sequel | None) -> None:
         self._tell(words, interrupted=False)
+        self._patience.answered(self._replying)
         self._floor.rest()
         if then is not None:
             self._leave(then)
@@ -300,6 +302,8 @@ class Dialogue:
         """All of a barge-in, in one reactor turn."""
         self._cut = self._answering.cut()
         self._tell(self._cut.heard, interrupted=True)
+        if self.state is FloorState.SPEAKING:
+            self._patience.answered(self._replying)
         self._floor.rest()
 
     def _drop_answer(self) -> None:
@@ -307,14 +311,16 @@ class Dialogue:
         if self._answering.busy:
             self._interrupt()
             self._cut = None
+        elif self._mouth.held:  # a sound that broke a silence, and that the caller spoke into
+            self._mouth.silence()
 
-    def _answer_failed(self, then: Sequel | None) -> None:
-        self._tell("", interrupted=True)
+    def _answer_failed(self, words: str, then: Sequel | None) -> None:
+        self._tell(words, interrupted=True)
         self._floor.rest()
         if then is not None:
             self._leave(then)
         else:
-            self._apologise()
+            self._make_amends()
 
     def _leave(self, then: Sequel) -> None:
         if isinstance(then, Transfer):
@@ -324,12 +330,16 @@ class Dialogue:
             self.leave()
             self._finish(then.reason)
 
-    def _apologise(self) -> None:
-        if self._deaf or not self._agent.apology:
+    def _make_amends(self) -> None:
+        if self._deaf:
             return
-        self._times = TurnTimes()
-        self._floor.think()
-        self._answering.apologise(self._agent.apology)
+        self._mouth.release()
+        amends = self._patience.amends()
+        self._leaving = amends.then is not None
+        if amends.text or amends.then:
+            self._times, self._replying = TurnTimes(), False
+            self._floor.think()
+            self._answering.apologise(amends.text, amends.then)
 
     def _tell(self, replied: str, *, interrupted: bool) -> None:
         heard, self._heard_words = self._heard_words, ""

@@ -101,8 +101,10 @@ class Hearing:
         self._keep(Deferred.fromCoroutine(self._hear(parts, times)))
 
     def stop(self) -> None:
+        """What was said and is not understood yet never will be."""
         self.resumed()
-        for waiting in self._pieces:
+        pieces, self._pieces = self._pieces, []
+        for waiting in pieces:
             abandon(waiting)
         for running in tuple(self._running):
             running.cancel()

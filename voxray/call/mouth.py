@@ -49,6 +49,21 @@ class Mouth:
         self._pieces[-1].end_ms = self._pacer.pushed_ms
         self._pacer.mark(self._clock.seconds())
 
+    def break_off(self) -> None:
+        """The piece will not be completed: what there is of it will be heard."""
+        self._push(self._voicing.flush())
+
+    def aside(self, payload: bytes) -> bool:
+        """A sound between sentences that is no part of what is said; False in the midst of one: not then."""
+        at_ms = self._pacer.pushed_ms
+        growing = self._pieces[-1] if self._pieces and not self._pieces[-1].end_ms else None
+        if growing is not None and growing.start_ms < at_ms:
+            return False
+        self._pacer.aside(payload, self._clock.seconds())
+        if growing is not None:  # asked of the synthesizer, not yet heard
+            growing.start_ms = self._pacer.pushed_ms
+        return True
+
     def say(self, text: str, payload: bytes) -> None:
         """A phrase made earlier, already in the wire's codec, as a whole reply."""
         self._sound(text, payload)
@@ -95,6 +110,15 @@ class Mouth:
         await self.played()
 
     # -- being heard ---------------------------------------------------------
+    def silent_since(self, now: float) -> float | None:
+        """When the last sound ended; None while there is one."""
+        return self._pacer.silent_since(now)
+
+    @property
+    def held(self) -> bool:
+        """Audio waits for the caller to stop speaking."""
+        return self._pacer.held
+
     @property
     def pressing(self) -> bool:
         """The tones of keys are being heard: half a number is worse than speaking over somebody."""
@@ -107,6 +131,13 @@ class Mouth:
         heard_ms = self._pacer.clear(self._clock.seconds())
         self._forget()
         return heard_text(pieces, heard_ms, pushed_ms), unheard_text(pieces, heard_ms, pushed_ms)
+
+    def leave_off(self) -> str:
+        """All there is of a reply that is not complete was heard. Returns those words."""
+        heard_ms, pushed_ms = self._pacer.heard_ms(self._clock.seconds()), self._pacer.pushed_ms
+        heard = heard_text(self._pieces, heard_ms, pushed_ms)
+        self._forget()
+        return heard
 
     def close_reply(self) -> str:
         """The reply was heard to its end. Returns its words."""

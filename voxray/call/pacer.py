@@ -92,6 +92,7 @@ class Pacer:
         self._pending: dict[str, float] = {}  # name -> what was sent before it, in ms
         self._open = False  # more audio of the same reply is expected
         self._reply_begun = False  # some of this reply was sent: running dry now is an underrun
+        self._aside_end_ms = 0.0  # what is sent before that position belongs to no reply
         self._acknowledged = False  # the carrier says that it has played all there was
 
     # -- what the mouth does -------------------------------------------------
@@ -114,6 +115,16 @@ class Pacer:
             self._pushed_ms += missing / self._bytes_per_ms
         self._open = False
         self.mark(now)
+
+    def aside(self, payload: bytes, now: float) -> None:
+        """A sound that belongs to no reply: it takes nobody's floor, and silence after it is no underrun."""
+        if self._open and self._reply_begun:
+            self._count_underrun(now)
+        self._reply_begun = False
+        self._aside_end_ms = self._pushed_ms + len(payload) / self._bytes_per_ms
+        self.push(payload, now)
+        self.finish(now)
+        self._reply_begun = False
 
     def mark(self, now: float) -> None:
         """Asks the carrier to say when everything pushed so far was played."""
@@ -179,6 +190,12 @@ class Pacer:
         """Audio that has not left this process."""
         return len(self._unsent) / self._bytes_per_ms
 
+    def silent_since(self, now: float) -> float | None:
+        """When the last sound ended, by the clock; None: there is one, or it waits for the caller."""
+        if self._held or self.queued_ms >= PACKET_MS or now < self._buffer_end:
+            return None
+        return self._buffer_end
+
     @property
     def pushed_ms(self) -> float:
         """Audio given to `push` in this generation, sent or not."""
@@ -232,11 +249,9 @@ class Pacer:
         duration_ms = len(payload) / self._bytes_per_ms
         if self._buffer_end < now:
             if self._reply_begun and now - self._buffer_end > _EPSILON_SECS:
-                self.counts.underruns += 1
-                self._underran()
-                self.counts.underrun_ms += (now - self._buffer_end) * 1000
+                self._count_underrun(now)
             self._buffer_end = now
-        if not self._reply_begun:
+        if not self._reply_begun and self._sent_ms >= self._aside_end_ms:
             self._reply_begun = True
             self._audible(now)
         self._buffer_end += duration_ms / 1000
@@ -246,6 +261,11 @@ class Pacer:
         self.counts.messages += 1
         self.counts.sent_ms += duration_ms
         self._sink.send_audio(payload)
+
+    def _count_underrun(self, now: float) -> None:
+        self.counts.underruns += 1
+        self._underran()
+        self.counts.underrun_ms += max(0.0, now - self._buffer_end) * 1000
 
     def _send_marks(self, now: float) -> None:
         while self._mark_at and self._mark_at[0] <= self._sent_ms + 1e-6:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from voxray.audio.codec import codec_for
 from voxray.audio.tones import beep
 from voxray.call.voicing import voiced
-from voxray.errors import ProviderError
+from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import CallInfo, MediaFormat, Speech
 from voxray.interfaces import Synthesizer
 
@@ -68,6 +68,12 @@ class PhraseBook:
                 self._made[text] = await self._synthesized(text)
             except ProviderError as error:
                 self.log.warn("a fixed phrase could not be made yet: {error}", error=str(error))
+                if error.kind is ErrorKind.PAUSED:
+                    return  # the others would fare no better
+
+    def lacks(self, phrases: Iterable[str]) -> bool:
+        """Some are missing."""
+        return any(text and text not in self._made for text in phrases)
 
     def on(self, wire: MediaFormat) -> Phrases:
         """The book for a call on `wire`; the same one for every such call. ValueError: no such codec."""

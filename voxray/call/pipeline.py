@@ -53,6 +53,7 @@ class SentenceFeed:
         """What is done once all of it was heard."""
         self.pressed: list[str] = []
         """The keys that were pressed on the way."""
+        self.pressing = False
 
     def put(self, item: str | PressKeys) -> None:
         self._add(item)
@@ -214,8 +215,11 @@ class Pipeline:
         while (item := await feed.get()) is not None:
             if isinstance(item, str):
                 await self._speak_sentence(item, times)
-            elif await self._press(item.digits):
-                feed.pressed.append(item.digits)
+            else:
+                feed.pressing = True
+                if await self._press(item.digits):
+                    feed.pressed.append(item.digits)
+                feed.pressing = False
         self._mouth.finish()
 
     async def _speak_sentence(self, sentence: str, times: TurnTimes) -> None:
@@ -239,7 +243,7 @@ class Pipeline:
         except ProviderError as error:
             m.tts_errors.labels(error.kind.value, "tts", tts.model).inc()
             m.tts_latency.labels("tts", "error", tts.model).observe(took.secs(self._clock.seconds()))
-            mouth.end()
+            mouth.break_off()
             raise
         mouth.end()
         m.tts_latency.labels("tts", "success", tts.model).observe(took.secs(self._clock.seconds()))

@@ -23,6 +23,7 @@ class EndReason(StrEnum):
     AGENT = "agent"
     IDLE = "idle"  # nobody spoke, after the prompts
     MAX_DURATION = "max_duration"
+    PROVIDER_FAILURE = "provider_failure"  # turn after turn failed
     TRANSFERRED = "transferred"
     OPERATOR = "operator"  # through the API
     REPLACED = "replaced"  # the same call came back on another socket

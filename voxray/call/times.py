@@ -49,6 +49,20 @@ class TurnTimes:
         return max(0.0, whole - stt - llm - tts)
 
 
+@dataclass(frozen=True, slots=True)
+class TurnReport:
+    """One exchange, for logs and tests. Its words are the caller's: log them only when asked to.
+
+    Keys are masked in `heard`: what was pressed is between the caller and the model.
+    """
+
+    number: int
+    heard: str
+    replied: str
+    interrupted: bool
+    parts_ms: dict[str, float]
+
+
 def in_words(parts_ms: Mapping[str, float]) -> str:
     """For a line of the log: "total 690 ms (endpoint 612, stt 110, ...)". Keys pressed have no total."""
     stages = ", ".join(f"{name} {ms:.0f}" for name, ms in parts_ms.items() if name != "total")

@@ -17,7 +17,7 @@ from voxray.errors import ConfigError
 from voxray.settings import ProviderSettings, Settings, TlsSettings
 from voxray.stores.address import parse
 
-FIXED_PHRASES = ("goodbye", "idle_prompt", "apology")
+FIXED_PHRASES = ("goodbye", "idle_prompt", "apology", "hold_phrase", "failure_goodbye")
 LOUDEST_FLOOR = 0.2  # a talker on the telephone seldom exceeds this RMS
 
 
@@ -25,6 +25,7 @@ def check(settings: Settings, given: Reader) -> list[str]:
     """The warnings, in order of weight. Raises ConfigError."""
     _carrier(settings)
     _keys(settings, given)
+    _failures(settings)
     _files(settings)
     if settings.server.tls.enable:
         _tls(settings.server.tls)
@@ -86,6 +87,17 @@ def _keys(settings: Settings, given: Reader) -> None:
                 f"no API key for {provider}, which {stage}_provider asks for: "
                 f"set {variable}, or api_keys.{key} in {given.source}"
             )
+
+
+def _failures(settings: Settings) -> None:
+    """A transfer that nobody can be asked for would leave a caller with a dead agent."""
+    agent = settings.agent
+    if agent.on_provider_failure == "transfer" and agent.failure_transfer not in agent.transfers:
+        known = f"; there are {', '.join(map(quoted, agent.transfers))}" if agent.transfers else ""
+        raise ConfigError(
+            'on_provider_failure: "transfer" needs failure_transfer, a name in transfers, which '
+            f"{quoted(agent.failure_transfer, 64)} is not{known}"
+        )
 
 
 def _files(settings: Settings) -> None:
@@ -168,12 +180,21 @@ def _advice(settings: Settings, given: Reader) -> Iterator[str]:
             "callers will not be heard; write 0 to leave it to the detector"
         )
     language = settings.agent.language
-    fixed = (*FIXED_PHRASES, *(("transfer_apology",) if settings.agent.transfers else ()))
-    if not language.lower().startswith("en") and not any(name in given.values for name in fixed):
-        phrases = ", ".join(fixed)
-        yield f"language is {quoted(language, 24)}: {phrases} are in English until you set them"
+    unset = [name for name in _fixed_phrases(settings) if name not in given.values]
+    if not language.lower().startswith("en") and unset:
+        phrases = ", ".join(unset)
+        yield f"language is {quoted(language, 24)}: English until you set them: {phrases}"
     yield from _shared(settings)
     yield from _local(settings.providers, given)
+
+
+def _fixed_phrases(settings: Settings) -> Iterator[str]:
+    """Of which a caller may hear something."""
+    yield from FIXED_PHRASES
+    if settings.agent.transfers:
+        yield "transfer_apology"
+    if settings.agent.on_provider_failure == "transfer":
+        yield "failure_handover"
 
 
 def _shared(settings: Settings) -> Iterator[str]:

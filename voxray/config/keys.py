@@ -11,6 +11,7 @@ SECTIONS = (
     keys_server.SERVER,
     keys_agent.PROVIDERS,
     keys_agent.AGENT,
+    keys_agent.FAILURES,
     keys_agent.TURNS,
     keys_server.ACCESS,
     keys_limits.LIMITS,

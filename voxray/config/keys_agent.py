@@ -52,6 +52,49 @@ PROVIDERS = Section(
     ),
 )  # fmt: skip
 
+FAILURES = Section(
+    "When a provider fails",
+    (
+        Key("provider_failures", Whole(0, 100), 3,
+            "failures in a row, within 30 seconds, after which a vendor's endpoint is not asked for a while: "
+            "turns fail at once then. A refused key or an account without credit is enough; 0: never",
+            "circuits.failures",
+            proof="tests.test_settings_effect_failures.CircuitTests.test_provider_failures"),
+        Key("provider_pause_secs", Number(0.1, 3600.0), 15.0,
+            "for how long; then one request finds out. Four times as long for keys and credit",
+            "circuits.pause_secs",
+            proof="tests.test_settings_effect_failures.CircuitTests.test_provider_pause_secs"),
+        Key("on_provider_failure",
+            Choice(("apologise", "hangup", "transfer"), (("apologize", "apologise"),)), "hangup",
+            "what is done after `failed_turns_max` failed turns in a row; `apologise`: nothing else, ever",
+            "agent.on_provider_failure",
+            proof="tests.test_settings_effect_failures.GivingUpTests.test_on_provider_failure"),
+        Key("failed_turns_max", Whole(1, 100), 3, "how many", "agent.failed_turns_max",
+            proof="tests.test_settings_effect_failures.GivingUpTests.test_failed_turns_max"),
+        Key("failure_goodbye", Text(),
+            "I'm sorry, we have a technical problem. Please call again later. Goodbye.",
+            "said before such a hang-up; empty: nothing", "agent.failure_goodbye",
+            proof="tests.test_settings_effect_failures.GivingUpTests.test_failure_goodbye"),
+        Key("failure_transfer", Text(), "", "whom such a caller is connected to: a name in `transfers`",
+            "agent.failure_transfer",
+            proof="tests.test_settings_effect_failures.GivingUpTests.test_failure_transfer"),
+        Key("failure_handover", Text(),
+            "I'm sorry, we have a technical problem. I am connecting you to somebody.",
+            "said before that; empty: nothing", "agent.failure_handover",
+            proof="tests.test_settings_effect_failures.GivingUpTests.test_failure_handover"),
+        Key("hold_after_secs", Number(0.0, 60.0), 3.0,
+            "silence after which a caller who waits for an answer hears `hold_phrase`; 0: never",
+            "agent.hold_after_secs",
+            proof="tests.test_settings_effect_failures.HoldTests.test_hold_after_secs"),
+        Key("hold_phrase", Text(), "One moment, please.",
+            "said once in a turn, then a soft beep each time; empty: only beeps", "agent.hold_phrase",
+            proof="tests.test_settings_effect_failures.HoldTests.test_hold_phrase"),
+        Key("answer_timeout_secs", Number(1.0, 600.0), 12.0,
+            "a turn whose answer is not heard so long after its end has failed", "agent.answer_timeout_secs",
+            proof="tests.test_settings_effect_failures.HoldTests.test_answer_timeout_secs"),
+    ),
+)  # fmt: skip
+
 TURNS = Section(
     "Who speaks when",
     (

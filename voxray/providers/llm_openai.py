@@ -23,6 +23,7 @@ from voxray.providers.offers import CHAT_MODELS, OTHER_CHAT_MODEL
 from voxray.providers.openai_api import Host, media_type
 from voxray.providers.tools import Orders, offered, orders
 
+PATH = "/chat/completions"
 MAX_REPLY_TOKENS = 1024  # also what a model that reasons may spend on reasoning
 MAX_REPLY_CHARS = 8_000  # about ten minutes of speech: a model that goes on has lost the thread
 
@@ -94,37 +95,41 @@ class OpenAIChat:
         self.model = model or CHAT_MODELS.get(host.name, OTHER_CHAT_MODEL)
         self._http = http
         self._host = host
+        self._circuit = host.circuit(http, "llm", self.model, PATH)
         self._dialect = DIALECTS.get(host.name, Dialect())
         self._end_call_tool, self._transfers = end_call_tool, transfers
         self._max_tokens = max_tokens
 
     async def start(self) -> None:
         """Nothing to load."""
+        self._circuit.serve()
 
     async def warm_up(self) -> None:
         await self._host.warm_up(self._http)
 
     async def stop(self) -> None:
         """The connections are the HTTP client's."""
+        self._circuit.retire()
 
     async def reply(self, messages: Sequence[Message], call: CallInfo) -> AsyncGenerator[ReplyEvent, None]:
         tools = offered(call, self._transfers, end_call=self._end_call_tool)
         body = request_body(
             self.model, messages, self._dialect, tools=[*tools.values()], max_tokens=self._max_tokens
         )
-        asked = self._host.post("/chat/completions", body, "application/json")
-        stream = await self._http.open(replace(asked, model=self.model))
-        with closing(stream):
-            reply = self._reader(stream)
-            while not reply.finished:
-                data = await stream.read()
-                if text := reply.feed(data) if data else reply.finish():
-                    yield TextDelta(text)
-                if not data:
-                    break
-            wanted = orders(reply.calls, tools)
-            self._check(reply, wanted, stream)
-            stream.release()  # what follows is of no interest, but the connection is
+        asked = self._host.post(PATH, body, "application/json", self._circuit)
+        with self._circuit.watch():
+            stream = await self._http.open(replace(asked, model=self.model))
+            with closing(stream):
+                reply = self._reader(stream)
+                while not reply.finished:
+                    data = await stream.read()
+                    if text := reply.feed(data) if data else reply.finish():
+                        yield TextDelta(text)
+                    if not data:
+                        break
+                wanted = orders(reply.calls, tools)
+                self._check(reply, wanted, stream)
+                stream.release()  # what follows is of no interest, but the connection is
         if wanted.ignored:
             text = "call {call_id}: {count} function calls of the model's make no sense; ignored"
             self.log.warn(text, call_id=call.call_id, count=wanted.ignored)
@@ -145,4 +150,5 @@ class OpenAIChat:
             raise ProviderError(self.name, ErrorKind.TRANSPORT, "the reply was cut off")
         if not reply.chars and not wanted.events:
             why = f"finish reason {reply.reason}" if reply.reason else f"{reply.skipped} unreadable events"
-            raise self._host.bad_answer(f"an empty reply ({why})")
+            text = f"an empty reply ({why})"
+            raise ProviderError(self.name, ErrorKind.BAD_ANSWER, text, of_call=bool(reply.reason))

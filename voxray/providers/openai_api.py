@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
+from voxray.circuits import Circuit
 from voxray.errors import ErrorKind, ProviderError
 from voxray.http import HttpClient, HttpRequest
 from voxray.httpstream import Deadlines
@@ -22,13 +23,14 @@ class Host:
     base_url: str
     api_key: str = field(default="", repr=False)
 
-    def post(
-        self, path: str, body: bytes, content_type: str, deadlines: Deadlines | None = None
-    ) -> HttpRequest:
+    def post(self, path: str, body: bytes, content_type: str, circuit: Circuit | None = None) -> HttpRequest:
         headers = {**self._authorization(), "Content-Type": content_type}
         url = self.base_url.rstrip("/") + path
-        request = HttpRequest("POST", url, self.name, headers, body, explain=explain)
-        return request if deadlines is None else replace(request, deadlines=deadlines)
+        return HttpRequest("POST", url, self.name, headers, body, explain=explain, circuit=circuit)
+
+    def circuit(self, http: HttpClient, stage: str, model: str, path: str) -> Circuit:
+        """That of one stage's requests."""
+        return http.circuits.of(self.name, stage, model, self.base_url.rstrip("/") + path, self.api_key)
 
     async def warm_up(self, http: HttpClient) -> None:
         """Opens a connection, so that the first turn does not pay for DNS, TCP and TLS. Never raises."""
@@ -56,3 +58,9 @@ class Host:
 def media_type(headers: Mapping[str, str]) -> str:
     """The answer's type, without parameters, in lower case."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def media_rate(headers: Mapping[str, str]) -> str:
+    """The parameter `rate` of the answer's type, "" when it has none."""
+    parameters = (each.partition("=") for each in headers.get("content-type", "").split(";")[1:])
+    return next((value.strip() for name, _, value in parameters if name.strip().lower() == "rate"), "")

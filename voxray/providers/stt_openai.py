@@ -19,6 +19,7 @@ from voxray.http import HttpClient
 from voxray.providers.offers import OTHER_TRANSCRIPTION_MODEL, TRANSCRIPTION_MODELS
 from voxray.providers.openai_api import Host
 
+PATH = "/audio/transcriptions"
 SILENCE_MS = 200  # at both ends: Whisper loses a first or last word that touches the edge
 
 # What Whisper hears in silence. The long ones take over a second to say, so from a shorter utterance
@@ -41,6 +42,7 @@ class OpenAITranscriber:
         self.model = model or TRANSCRIPTION_MODELS.get(host.name, OTHER_TRANSCRIPTION_MODEL)
         self._http = http
         self._host = host
+        self._circuit = host.circuit(http, "stt", self.model, PATH)
         # Only Whisper's models tell how sure they are.
         self._sure = self.model.startswith("whisper")
         fields = {
@@ -54,29 +56,37 @@ class OpenAITranscriber:
 
     async def start(self) -> None:
         """Nothing to load."""
+        self._circuit.serve()
 
     async def warm_up(self) -> None:
         await self._host.warm_up(self._http)
 
     async def stop(self) -> None:
         """The connections are the HTTP client's."""
+        self._circuit.retire()
 
     async def transcribe(self, utterance: Utterance, call: CallInfo) -> Transcript:
+        with self._circuit.watch():
+            said = await self._ask(utterance)
+        text = (believed(said) if self._sure else said["text"]).strip()
+        if is_invented(text, utterance.end_ms - utterance.start_ms):
+            text = ""
+        language = said.get("language")
+        return Transcript(text, language=language if isinstance(language, str) else "")
+
+    async def _ask(self, utterance: Utterance) -> dict[str, Any]:
+        """The answer, which has a text. Raises ProviderError."""
         boundary = secrets.token_hex(16).encode()
         body = form_data(boundary, self._fields, b"audio.wav", b"audio/wav", _wav(utterance))
         kind = f"multipart/form-data; boundary={boundary.decode()}"
-        answer = await self._http.request(self._host.post("/audio/transcriptions", body, kind))
+        answer = await self._http.request(self._host.post(PATH, body, kind, self._circuit))
         try:
             said = orjson.loads(answer.body)
         except orjson.JSONDecodeError:
             raise self._host.bad_answer("a transcription that is not JSON") from None
         if not isinstance(said, dict) or not isinstance(said.get("text"), str):
             raise self._host.bad_answer("a transcription without text")
-        text = (believed(said) if self._sure else said["text"]).strip()
-        if is_invented(text, utterance.end_ms - utterance.start_ms):
-            text = ""
-        language = said.get("language")
-        return Transcript(text, language=language if isinstance(language, str) else "")
+        return said
 
 
 def form_data(

@@ -14,23 +14,28 @@ import orjson
 from voxray.audio.codec import OddByteCarry, codec_for
 from voxray.audio.wav import BadWav, WavReader
 from voxray.errors import ProviderError
-from voxray.frames import CallInfo, Speech
+from voxray.frames import CallInfo, Encoding, MediaFormat, Speech
 from voxray.http import HttpClient
 from voxray.httpstream import HttpStream
 from voxray.providers.offers import PCM_24K, SPEECH
-from voxray.providers.openai_api import Host, media_type
+from voxray.providers.openai_api import Host, media_rate, media_type
 from voxray.providers.openai_errors import explain_event
 
+PATH = "/audio/speech"
 _LEAST_MS = 20  # smaller pieces wait for company
 _COMPRESSED = (b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
 _MAX_JSON_BYTES = 16_384
 
 
 class AudioReader:
-    """The body as whole samples in `media_format`. Pure. Raises ValueError for what would be noise."""
+    """The body as whole samples in `media_format`. Pure. Raises ValueError for what would be noise.
 
-    def __init__(self, kind: str = "") -> None:
+    `rate` is the answer's own word for it ("audio/pcm;rate=16000"), if it has one; a WAV header knows better.
+    """
+
+    def __init__(self, kind: str = "", rate: str = "") -> None:
         self.media_format = PCM_24K
+        self._rate = rate
         self._kind = kind
         self._head = b""
         self._wav: WavReader | None = None
@@ -64,6 +69,11 @@ class AudioReader:
         if head.startswith(b"RIFF"):
             self._wav = WavReader()
         else:
+            if self._rate:
+                if not self._rate.isascii() or not self._rate.isdigit() or len(self._rate) > 6:
+                    raise ValueError("a sample rate that is none")
+                self.media_format = MediaFormat(Encoding.L16, int(self._rate))
+                codec_for(self.media_format)  # a rate we do not speak
             self._carry = OddByteCarry()
 
     def _samples(self, data: bytes) -> list[bytes]:
@@ -87,32 +97,36 @@ class OpenAISpeech:
         self.voice = voice or offer.voice
         self._http = http
         self._host = host
+        self._circuit = host.circuit(http, "tts", self.model, PATH)
         self._format = offer.response_format
         self._max_chars = offer.max_chars
 
     async def start(self) -> None:
         """Nothing to load."""
+        self._circuit.serve()
 
     async def warm_up(self) -> None:
         await self._host.warm_up(self._http)
 
     async def stop(self) -> None:
         """The connections are the HTTP client's."""
+        self._circuit.retire()
 
     async def synthesize(self, text: str, call: CallInfo) -> AsyncGenerator[Speech, None]:
         for part in parts_of(text, self._max_chars):
-            stream = await self._open(part)
-            with closing(stream):
-                reader = AudioReader(await self._kind(stream))
-                silent = True
-                while data := await stream.read():
-                    if samples := self._decoded(reader, data):
-                        silent = False
+            with self._circuit.watch():
+                stream = await self._open(part)
+                with closing(stream):
+                    reader = AudioReader(await self._kind(stream), media_rate(stream.headers))
+                    silent = True
+                    while data := await stream.read():
+                        if samples := self._decoded(reader, data):
+                            silent = False
+                            yield Speech(samples, reader.media_format)
+                    if samples := reader.finish():
                         yield Speech(samples, reader.media_format)
-                if samples := reader.finish():
-                    yield Speech(samples, reader.media_format)
-                elif silent:
-                    raise self._host.bad_answer("no audio")
+                    elif silent:
+                        raise self._host.bad_answer("no audio")
 
     async def _open(self, text: str) -> HttpStream:
         body = {
@@ -121,7 +135,8 @@ class OpenAISpeech:
             "input": text,
             "response_format": self._format,
         }
-        return await self._http.open(self._host.post("/audio/speech", orjson.dumps(body), "application/json"))
+        asked = self._host.post(PATH, orjson.dumps(body), "application/json", self._circuit)
+        return await self._http.open(asked)
 
     async def _kind(self, stream: HttpStream) -> str:
         """The body's media type. Raises ProviderError when that is no audio but an explanation."""

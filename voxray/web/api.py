@@ -5,7 +5,6 @@ Klein installs the reactor when imported, so only makeService imports this.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -72,7 +71,7 @@ class Api:
     @app.route("/swagger/doc.json", methods=["GET"])
     def described(self, request: Any) -> bytes:
         request.setHeader(b"Content-Type", b"application/json")
-        return json.dumps(openapi.document()).encode("ascii")
+        return openapi.encoded()
 
     @app.route("/swagger/", methods=["GET"])
     @app.route("/swagger/index.html", methods=["GET"])

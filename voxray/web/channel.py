@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
@@ -29,6 +30,7 @@ from voxray.web.routes import label_of, route_of
 if TYPE_CHECKING:
     from voxray.web.site import VoxraySite
 
+_log = Logger()
 _REFUSAL = (
     b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nX-Request-ID: %b\r\nContent-Length: %d\r\n"
     b"Connection: close\r\n\r\n"
@@ -74,7 +76,7 @@ class Channel(HTTPChannel):
     _deadline: Any = None
     _heir: Any = None
     _place: Place
-    _cut = False
+    _cut = _waits = False
     _answered_at = 0.0
     _late: tuple[str, str] | None = ("other", "other")  # whose the deadline is while nothing is asked
 
@@ -134,9 +136,26 @@ class Channel(HTTPChannel):
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
+        """The request is whole: it is answered now, or in its turn."""
         self._place.busy = True
         self._arm(self.site.limits.response_timeout_secs)
-        super().allContentReceived()
+        self.paused = self._waits = True  # the parser must not go on with what came behind it
+        if self.site.share.take(self._answer):
+            self.paused = False
+
+    def _answer(self) -> None:
+        late, self._waits = not self._busyReceiving, False
+        if self._cut:
+            return
+        if late:  # what came behind it is older where the parser has it
+            self._dataBuffer.insert(0, self._buffer)
+            self.paused, self._buffer = False, b""
+        try:
+            super().allContentReceived()
+            self._pass_on()
+        except Exception:  # noqa: BLE001 - the reactor would log it and cut the connection
+            _log.failure("a connection failed")
+            self._cut_off()
 
     def requestDone(self, request: Any) -> None:
         self._place.busy = False
@@ -159,10 +178,7 @@ class Channel(HTTPChannel):
             self._arm(left)
 
     def handed_over(self, heir: Any = None) -> Place:
-        """The connection is a WebSocket's now, and so is its place; see `media.MediaResource`.
-
-        `heir` is its protocol.
-        """
+        """The connection is a WebSocket's now (`heir`), and so is its place; see `media.MediaResource`."""
         self._disarm()
         self.requests.clear()
         self._heir = heir
@@ -193,13 +209,23 @@ class Channel(HTTPChannel):
         """What came in one segment with the upgrade is the heir's; twisted.web would keep it."""
         if self._cut:
             return
+        if self._waits and not self._busyReceiving:
+            self._dataBuffer.append(data)
+            if sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize:
+                self.transport.pauseProducing()
+            return
         super().dataReceived(data)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """To the heir."""
         if self._heir is not None and self._dataBuffer:
             rest, self._dataBuffer = b"".join(self._dataBuffer), []
             self._heir.transport.resumeProducing()
             self._heir.dataReceived(rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._cut = True
         self._disarm()
         self._place.leave()
         super().connectionLost(reason)

@@ -11,13 +11,48 @@ that we end must be ended by the carrier's API, or else closing the socket would
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-FIELD = "back"
-"""In the webhook's query: how often this call has come back since it last had a stream."""
 WAIT_SECS = 2
-MAX_TIMES = 10
+MAX_WAITS = 10
 """20 s in all: longer than an instance that is gone keeps the places of its calls."""
+MAX_STREAMS = 3
+"""Of one call: it may be what kills us, and where no stream gets through it must come to an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """How a call has come here; it is told in the query. Nothing in it: by an ordinary webhook."""
+
+    back: int = 0  # questions since its last stream
+    streams: int = 0  # it was given
+
+    def waiting(self) -> Trail:
+        return replace(self, back=self.back + 1)
+
+    def another_stream(self) -> Trail:
+        """For the document that gives it one."""
+        return Trail(1, self.streams + 1)
+
+    @property
+    def goes_on(self) -> bool:
+        """The document may say that the call is to come back."""
+        return self.back <= MAX_WAITS and self.streams < MAX_STREAMS
+
+    def url(self, scheme: str, host: str) -> str:
+        """Our webhook, marked. Nothing of a request but its host is in it."""
+        return f"{scheme}://{host}/?back={self.back}&streams={self.streams}"
+
+
+def trail_of(query: Mapping[str, str]) -> Trail:
+    """What is no trail is an ordinary webhook."""
+    back, streams = (_count(query.get(name, "")) for name in ("back", "streams"))
+    return Trail(back, streams) if back and streams else Trail()
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else 0
 
 
 @runtime_checkable
@@ -29,14 +64,3 @@ class Documents(Protocol):
 
     def wait_then(self, secs: int, again: str) -> bytes:
         """Silence for so long, then POST to `again`."""
-
-
-def times(query: Mapping[str, str]) -> int:
-    """How often the caller has come back; 0: it is an ordinary webhook, or somebody's nonsense."""
-    text = query.get(FIELD, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else 0
-
-
-def again(scheme: str, host: str, count: int = 1) -> str:
-    """Our webhook, marked. Nothing of a request but its host is in it."""
-    return f"{scheme}://{host}/?{FIELD}={count}"

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from voxray.call.expected import Expected
 from voxray.frames import IncomingCall
 from voxray.overload import OVERLOAD
-from voxray.web import comeback
 from voxray.web.api import problems
+from voxray.web.comeback import WAIT_SECS, Documents, Trail, trail_of
 from voxray.web.envelope import failure, success
 from voxray.web.handovers import PATH as TRANSFER_PATH
 from voxray.web.hosts import stream_url
@@ -274,20 +274,21 @@ class Hooks:
         host = asked_host(request, self._proxy_host)
         assert host is not None  # `let_in` saw to it
         url, told = stream_url(host, expected.token), _parameters(call, expected)
-        if (back := _way_back(visitor)) is not None:
-            document = back.answer_then(url, told, _again(request, host))
+        trail = trail_of(query(request)).another_stream()
+        if (back := _way_back(visitor)) is not None and trail.goes_on:
+            document = back.answer_then(url, told, _again(request, host, trail))
         else:
             document = trunk.documents.answer(url, told)
         return self._document(request, trunk, document)
 
     def _no_more(self, request: Any, visitor: Visitor, *, up: bool) -> bytes:
         """A call that has its stream (`up`), or had it: the request is a replay or a retry, or comes back."""
-        trunk, back, times = visitor.trunk, _way_back(visitor), comeback.times(query(request))
-        if up and back is not None and 0 < times < comeback.MAX_TIMES:
+        trunk, back, trail = visitor.trunk, _way_back(visitor), trail_of(query(request))
+        if up and back is not None and trail.back and trail.waiting().goes_on:
             host = asked_host(request, self._proxy_host) or ""
-            waiting = back.wait_then(comeback.WAIT_SECS, _again(request, host, times + 1))
+            waiting = back.wait_then(WAIT_SECS, _again(request, host, trail.waiting()))
             return self._document(request, trunk, waiting)
-        if not times:
+        if not trail.back:
             self._admission.refused("webhook", "webhook_repeated")
         document = trunk.documents.hang_up()
         if document is None:
@@ -315,13 +316,13 @@ def _authorized(request: Any) -> bool:
     return request.getHeader("Authorization") is not None
 
 
-def _way_back(visitor: Visitor) -> comeback.Documents | None:
+def _way_back(visitor: Visitor) -> Documents | None:
     """A call that we placed does not come back: what it was about is gone with the process."""
     return visitor.trunk.back if visitor.verified and visitor.dialed is None else None
 
 
-def _again(request: Any, host: str, times: int = 1) -> str:
-    return comeback.again(request.origin.scheme or "https", host, times)
+def _again(request: Any, host: str, trail: Trail) -> str:
+    return trail.url(request.origin.scheme or "https", host)
 
 
 def _parameters(call: IncomingCall, expected: Expected) -> Mapping[str, str]:

@@ -6,7 +6,9 @@ A test holds it to the routes that there are, and `scripts/check_api.sh` holds t
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from voxray import __version__
@@ -235,8 +237,9 @@ def _schemas() -> Json:
     }
 
 
+@cache
 def document() -> Json:
-    """The description, whole."""
+    """The description, whole. Not to be changed."""
     paths = dict((*_probes(), *_webhooks(), *_calls(), *_sessions()))
     return {
         "openapi": "3.1.0",
@@ -253,6 +256,12 @@ def document() -> Json:
     }
 
 
+@cache
+def encoded() -> bytes:
+    return json.dumps(document()).encode("ascii")
+
+
+@cache
 def page() -> str:
     """The same for people, without a line of script."""
     rows = [

@@ -24,6 +24,7 @@ from voxray.web.crowd import Crowd
 from voxray.web.envelope import failure
 from voxray.web.forwarded import Network
 from voxray.web.routes import SESSION_ROUTES, route_of
+from voxray.web.share import Share
 
 __all__ = ["HttpRecorder", "Root", "VoxraySite"]
 
@@ -74,6 +75,7 @@ class VoxraySite(Site):
         self.max_body_bytes = max_body_bytes
         self.trusted = trusted
         self.limits = limits or LimitSettings()
+        self.share = Share(reactor)
         self.crowd = Crowd() if crowd is None else crowd
 
     def use(
