@@ -31,6 +31,7 @@ from tests.certificates import write_pair
 from tests.dangers import shows
 from tests.test_systemd import Manager
 from tests.wsframes import TEXT, handshake
+from voxray.simulator.daemon import free_port
 
 KEY = "owner-key"
 CALLS = 20
@@ -133,6 +134,10 @@ class Case(SynchronousTestCase):
         assert got is not None and got[0] == TEXT, (got, daemon.log())
         return peer
 
+    def counts(self, daemon: Workers, name: str, value: float) -> None:
+        """A metric of all. A worker that is late is missing in one answer, and there in the next."""
+        daemon.until(lambda: daemon.metric(name) == value)
+
     def over(self, peer: Peer) -> None:
         peer.send(STOP)
         self.assertEqual(peer.close_code(), 1000)
@@ -160,14 +165,14 @@ class CallsTests(Case):
                 self.assertEqual((len(data["calls"]), data.get("incomplete")), (CALLS / 2, True))
         for _ in range(6):
             self.assertEqual(len(daemon.calls()), CALLS)
-            self.assertEqual(daemon.metric("voxray_calls_active"), CALLS)
-        self.assertEqual(daemon.metric("voxray_calls_started_total"), CALLS)
-        self.assertEqual(daemon.metric("voxray_workers"), 2)
-        self.assertEqual(daemon.metric("voxray_up"), 1)
+            self.counts(daemon, "voxray_calls_active", CALLS)
+        self.counts(daemon, "voxray_calls_started_total", CALLS)
+        self.counts(daemon, "voxray_workers", 2)
+        self.counts(daemon, "voxray_up", 1)
         for peer in peers:
             self.over(peer)
         daemon.until(lambda: not daemon.calls())
-        self.assertEqual(daemon.metric("voxray_calls_ended_total"), CALLS)
+        self.counts(daemon, "voxray_calls_ended_total", CALLS)
         self.assertEqual(daemon.stop(), 0)
         self.assertNotIn("Traceback", daemon.log())
 
@@ -186,7 +191,23 @@ class CallsTests(Case):
                 peer.send({"event": "connected"}, start(number))
             first = [peer.next() for peer in sockets]
             self.assertEqual(sorted(got is not None and got[0] == 1 for got in first), [False, True])
-        self.assertEqual(daemon.metric("voxray_calls_active"), 6)
+        self.counts(daemon, "voxray_calls_active", 6)
+
+    @shows("T5")
+    def test_a_newer_stream(self) -> None:
+        """It takes the call over, and the older one, at the other worker, ends at once."""
+        daemon = self.daemon(telephony_auth="token")
+        paths = []
+        for worker in (1, 2):
+            with daemon.only(worker):
+                paths.append(daemon.rings(1))
+        with daemon.only(1):
+            older = self.up(daemon, 1, paths[0])
+        with daemon.only(2):
+            newer = self.up(daemon, 1, paths[1])
+        self.assertEqual(older.close_code(2.0), 1000)  # its lease would tell it within four
+        newer.must_answer()
+        self.assertEqual(len(daemon.calls()), 1)
 
     @shows("F58")
     def test_max_calls(self) -> None:
@@ -249,26 +270,26 @@ class LossTests(Case):
         for number in range(4):
             with daemon.only(1 + number % 2):
                 peers[1 + number % 2].append(self.up(daemon, number))
-        self.assertEqual(daemon.metric("voxray_calls_started_total"), 4)
+        self.counts(daemon, "voxray_calls_started_total", 4)
         victim = daemon.pids()[1]
         os.kill(victim, signal.SIGKILL)
         for peer in peers[1]:
             self.assertIsNone(peer.close_code())
         daemon.until(lambda: "worker 1 ended (signal 9) with 2 calls" in daemon.log())
         self.assertEqual(len(daemon.calls()), 2)
-        self.assertEqual(daemon.metric("voxray_calls_started_total"), 4)  # nothing counted is lost
+        self.counts(daemon, "voxray_calls_started_total", 4)  # nothing counted is lost
         with daemon.only(2):
             new = [self.up(daemon, number) for number in (10, 11)]  # the dead one's places
         for peer in (*peers[2], *new):
             peer.must_answer()
         daemon.until(lambda: daemon.metric("voxray_workers") == 2, 20)
         self.assertNotEqual(daemon.pids()[1], victim)
-        self.assertEqual(daemon.metric("voxray_worker_restarts_total"), 1)
+        self.counts(daemon, "voxray_worker_restarts_total", 1)
         for peer in (*peers[2], *new):
             self.over(peer)
         with daemon.only(1):
             self.over(self.up(daemon, 20))
-        self.assertEqual(daemon.metric("voxray_calls_started_total"), 7)
+        self.counts(daemon, "voxray_calls_started_total", 7)
 
     @shows("F55")
     def test_hangs(self) -> None:
@@ -405,13 +426,15 @@ class OrderTests(Case):
         )
         self.reload(daemon, json.dumps({**good, "server_api_key": "new", "workers": 5}).encode())
         self.assertEqual(self.keys(daemon), {(1, 401), (2, 401)})
-        self.assertEqual((daemon.metric(loaded), daemon.metric(kept)), (1, 0))
+        self.counts(daemon, loaded, 1)
+        self.counts(daemon, kept, 0)
         said = [word for _ in range(3) for word in manager.heard(0.2)]
         self.assertEqual([said.count(word) for word in ("RELOADING=1", "READY=1")], [1, 1])
         for bad in (b"{", json.dumps({**good, "tts_provider": "local", "tts_voice": "bob"}).encode()):
             self.reload(daemon, bad)
         self.assertEqual(self.keys(daemon), {(1, 401), (2, 401)})
-        self.assertEqual((daemon.metric(loaded), daemon.metric(kept)), (1, 2))
+        self.counts(daemon, loaded, 1)
+        self.counts(daemon, kept, 2)
         os.kill(daemon.pids()[1], signal.SIGKILL)
         daemon.until(lambda: "worker 1 serves again" in daemon.log(), 20)
         self.assertEqual(self.keys(daemon), {(1, 401), (2, 401)})
@@ -522,6 +545,17 @@ class PortTests(Case):
         text = log.read_text(encoding="utf-8")
         for number in (1, 2):
             self.assertRegex(text, rf'w{number}: .*"worker": "w{number}"')
+
+    def test_metrics_port(self) -> None:
+        """The address of `metrics_bind` is one, and tells of all; on the calls' port there is nothing."""
+        port = free_port()
+        daemon = self.daemon(metrics_bind=f"127.0.0.1:{port}")
+        peers = [self.up(daemon, number) for number in range(4)]
+        calls, daemon.port = daemon.port, port
+        for _ in range(4):
+            self.counts(daemon, "voxray_calls_active", len(peers))
+        daemon.port = calls
+        self.assertEqual(daemon.get("/metrics")[0], 404)
 
     def test_records(self) -> None:
         """The lines of both are whole in one file."""

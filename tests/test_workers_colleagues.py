@@ -15,6 +15,7 @@ from tests.test_dials import SID, Control, Tokens
 from tests.test_web_http import Answer
 from voxray.errors import StoreUnavailable
 from voxray.interfaces import Dialed, DialOrder
+from voxray.stores.forms import digest
 from voxray.web.api import Api
 from voxray.web.calls import Calls
 from voxray.web.colleagues import LATE, Colleagues, Reply, answers
@@ -158,7 +159,7 @@ class TwoTests(ApiTestCase):
 
     def test_an_order_that_comes_again(self) -> None:
         """Is answered by whoever had it first: the phone rings once."""
-        first = self.successResultOf(Deferred.fromCoroutine(self.colleague_places("k", ORDER)))
+        first = self.successResultOf(Deferred.fromCoroutine(self.colleague_places(digest("k"), ORDER)))
         again = self.asks("POST", PATH, "Idempotency-Key: k", body=ORDER)
         self.assertEqual(again.status, 201)
         self.assertEqual(self.data(again)["id"], first.data["id"])
@@ -178,7 +179,7 @@ class TwoTests(ApiTestCase):
 
     def test_an_order_whose_owner_is_silent(self) -> None:
         """Nobody else places it: it may have been placed."""
-        self.successResultOf(Deferred.fromCoroutine(self.colleague_places("k", ORDER)))
+        self.successResultOf(Deferred.fromCoroutine(self.colleague_places(digest("k"), ORDER)))
         self.parent.late.add(2)
         self.assertEqual(self.asks("POST", PATH, "Idempotency-Key: k", body=ORDER).status, 503)
         self.parent.down = True
@@ -187,7 +188,7 @@ class TwoTests(ApiTestCase):
 
     def test_any_bytes(self) -> None:
         """What is no JSON, and no UTF-8, is refused by the owner as it would be here."""
-        self.successResultOf(Deferred.fromCoroutine(self.colleague_places("k", b"\xff\xfe")))
+        self.successResultOf(Deferred.fromCoroutine(self.colleague_places(digest("k"), b"\xff\xfe")))
         answer = self.asks("POST", PATH, "Idempotency-Key: k", body=b"\xff\xfe")
         self.assertEqual(answer.status, 400)
 

@@ -125,6 +125,10 @@ class MergeTests(SynchronousTestCase):
             "voxray_build_info",
             "voxray_draining",
             "voxray_insecure_config",
+            "voxray_limit",
+            "voxray_overloaded",
+            "voxray_pending_connections",
+            "voxray_reactor_lag_p99_seconds",
             "voxray_pipeline_queue_depth",
             "voxray_up",
         }

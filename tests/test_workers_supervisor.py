@@ -84,6 +84,7 @@ class Process:
                 "drain": lambda: self._told("drain"),
                 "stop": lambda: self._told("stop"),
                 "metrics": self._metrics,
+                "lost": self._lost,
             },
         )
         joined(reactor, line, self.line)
@@ -96,6 +97,9 @@ class Process:
     async def _reload(self, text: str | None) -> str:
         self.heard.append(("reload", text))
         return "kept" if text is None else self.outcome
+
+    async def _lost(self, lease: str) -> None:
+        self.heard.append(("lost", lease))
 
     async def _told(self, what: str) -> None:
         self.heard.append(what)
@@ -313,6 +317,15 @@ class LossTests(ParentTestCase):
         self.processes[0].dies(signal.SIGKILL)
         self.assertEqual(self.successResultOf(self.asks(self.processes[1], "board.count")), 1)
 
+    def test_replaced(self) -> None:
+        """A stream whose call has a newer one elsewhere hears of it; nobody else does."""
+        for number, process in enumerate(self.processes):
+            call = {"lease": f"l{number}", "carrier": "c", "call_sid": "s", "call_id": f"i{number}"}
+            said = {"call": {**call, "node": f"w{number + 1}"}, "limit": 9, "take_over": True}
+            for _ in range(2):  # a lease of its own is no newer one
+                self.successResultOf(self.asks(process, "board.reserve", **said))
+        self.assertEqual([process.heard for process in self.processes], [[("lost", "l0")], []])
+
     def test_hangs(self) -> None:
         """Told to abort, then killed; the watchdog is fed meanwhile, unless it cannot be killed."""
         self.processes[0].silent = True
@@ -467,6 +480,20 @@ class ReloadTests(ParentTestCase):
             process.outcome = "kept"
         self.reload('{"provider": "local", "max_calls": 5}')
         self.assertEqual(self.orders(self.restarted()), '{"provider": "local"}')
+        self.assertNotIn("go back", str([event.get("log_format") for event in self.logged]))
+
+    def test_nobody_is_left_to_say(self) -> None:
+        """All die of it, or while they read it: those that start then get the one that was in force."""
+        for process in self.processes:
+            process.line._answers = {**process.line._answers, "reload": self.never}
+        self.reload('{"provider": "local", "max_calls": 5}')
+        for process in tuple(self.processes):
+            process.dies(signal.SIGKILL)
+        self.pass_time(1)
+        self.assertEqual(self.orders(self.processes[-1]), '{"provider": "local"}')
+
+    async def never(self, text: str) -> None:
+        await Deferred()
 
     def test_read_while_one_starts(self) -> None:
         """It has the old one, and is told when it serves."""

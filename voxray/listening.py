@@ -124,15 +124,15 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def bind_beside(address: str) -> socket.socket | None:
-    """The port of `metrics_bind`, where it is set. Raises ConfigError."""
+def bind_address(key: str, address: str) -> socket.socket | None:
+    """The same for a key of the form host:port; None where it is empty. Raises ConfigError."""
     host, port = split_host(address, with_port=True) or ("", None)
     if port is None:
         return None
     try:
         return bind(host, port)
     except ConfigError as error:
-        raise ConfigError(f"metrics_bind: {error}") from error
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def _address(host: str) -> tuple[socket.AddressFamily, str]:

@@ -111,7 +111,11 @@ class Daemon(Service):
     @property
     def errands(self) -> Mapping[str, Callable[..., Coroutine[Any, Any, Any]]]:
         """What other processes on the same port may ask of this one's calls."""
-        return answers(self._board)
+        return {**answers(self._board), "lost": self._lost}
+
+    async def _lost(self, lease: str) -> None:
+        """That call has a newer stream elsewhere."""
+        self._parts.registry.lost(lease)
 
     def _board(self) -> Calls | None:
         front = self._parts.editions.current.front
@@ -149,7 +153,8 @@ class Daemon(Service):
         self._port = self._adopt(parts.listener, parts.site)
         self._beside = [self._adopt(listener, site) for listener, site in parts.beside]
         if parts.parent is not None:
-            one_at_a_time(self._port)
+            for port in (self._port, *self._beside):
+                one_at_a_time(port)
         self._metrics.up.set(1)
         parts.vigil.start()
         self._collector.start()
@@ -198,7 +203,7 @@ class Daemon(Service):
 
     async def abandoned(self) -> None:
         """The parent is no more. Nobody new is let in, for a successor wants the port; calls finish."""
-        await self._close_ports()
+        await self._shut()
         if self._parts.drain.serving:
             self._parts.drain.asked()
 
@@ -209,6 +214,13 @@ class Daemon(Service):
         self._parts.notify.stopping()
         return Deferred.fromCoroutine(self._stop())
 
+    async def _shut(self) -> None:
+        """The ports."""
+        ports = [*self._beside, *([] if self._port is None else [self._port])]
+        self._port, self._beside = None, []
+        for port in ports:
+            await _maybe(port.stopListening())
+
     async def _stop(self) -> None:
         parts = self._parts
         if self._starting is not None:
@@ -216,7 +228,7 @@ class Daemon(Service):
         self._metrics.up.set(0)
         parts.vigil.stop()
         self._collector.stop()
-        await self._close_ports()
+        await self._shut()
         parts.registry.abort_all(1001, "shutdown")
         await parts.close_sockets(1001, "shutdown")  # a peer that does not answer is dropped after a second
         await parts.http.close()
@@ -225,12 +237,6 @@ class Daemon(Service):
         for worker in parts.workers:
             await worker.stop()
         parts.notify.unwatch()
-
-    async def _close_ports(self) -> None:
-        ports = [*self._beside, *([] if self._port is None else [self._port])]
-        self._port, self._beside = None, []
-        for port in ports:
-            await _maybe(port.stopListening())
 
 
 async def _maybe(result: object) -> None:

@@ -82,7 +82,7 @@ def _supervise(options: Options, reactor: Any, adopted: socket | None) -> IServi
     """The parent of several. Loads nothing that only calls need."""
     import secrets
 
-    from voxray.listening import bind, bind_beside
+    from voxray.listening import bind, bind_address
     from voxray.systemd import Notify
     from voxray.worker import ThreadWorker
     from voxray.workers.orders import Orders
@@ -90,14 +90,15 @@ def _supervise(options: Options, reactor: Any, adopted: socket | None) -> IServi
     from voxray.workers.supervisor import Parts, Supervisor
 
     server = options.settings.server
-    listener, other = adopted or bind(server.host, server.port), bind_beside(server.metrics_bind)
+    listener = adopted or bind(server.host, server.port)
+    beside = bind_address("metrics_bind", server.metrics_bind)
     secret = secrets.token_bytes(SECRET_BYTES)
     parts = Parts(
         settings=options.settings,
         warnings=options.warnings,
         orders=Orders(0, options.source, options.text, options.text, secret),
-        listeners=[listener] if other is None else [listener, other],
-        spawn=Spawner(reactor, listener, other, captured=not options.writes_log),
+        listeners=[listener] if beside is None else [listener, beside],
+        spawn=Spawner(reactor, listener, beside, captured=not options.writes_log),
         notify=Notify.of(os.environ, reactor),
         files=ThreadWorker(reactor, "files", 1),
     )
@@ -122,7 +123,7 @@ def _build(
     from voxray.editions import Editions
     from voxray.entrance import entrance
     from voxray.groundwork import groundwork
-    from voxray.listening import bind, bind_beside
+    from voxray.listening import bind, bind_address
     from voxray.metrics import ConfigRecorder
     from voxray.reloading import Reloader
     from voxray.service import Daemon
@@ -155,7 +156,8 @@ def _build(
     recorder = ConfigRecorder(premises.metrics, time.time)
     reloader = Reloader(load, rebuild, editions, files, notify, recorder, premises.ready)
     listener = adopted or bind(settings.server.host, settings.server.port)
-    other = bind_beside(settings.server.metrics_bind) if child is None else child.beside(settings)
+    key, address = "metrics_bind", settings.server.metrics_bind
+    other = bind_address(key, address) if child is None else child.metrics_listener
     parts = _parts(premises, editions, door, listener, warnings, drain, reloader, notify, other, child)
     daemon = Daemon(parts, reactor)
     return daemon

@@ -127,7 +127,8 @@ CALLS = Section(
             "empty: no calls, and `/` is a status page", "calls.carrier",
             proof="tests.test_settings_effect_server.WebhookTests.test_runner_transport"),
         Key("max_calls", Whole(1, 100_000), 200,
-            "calls at once; more are refused as busy; with `session_store: redis` of all instances together",
+            "calls at once, of all workers together; more are refused as busy; with `session_store: redis` "
+            "of all instances",
             "calls.max_calls",
             proof="tests.test_settings_effect_server.WebhookTests.test_max_calls"),
         Key("caller_id", Text(), "", "our number, for calls that `POST /api/v1/calls` places without `from`",

@@ -12,7 +12,7 @@ from typing import Any
 
 from voxray.stores.forms import expected_of, expected_text, session_of, session_text
 from voxray.stores.memory import MemoryBoard, MemoryHandOver, MemoryReplays, MemorySessions, MemoryTokens
-from voxray.stores.ports import LiveCall
+from voxray.stores.ports import LiveCall, Verdict
 
 Handler = Callable[..., Coroutine[Any, Any, Any]]
 Fields = Mapping[str, Any]
@@ -28,6 +28,8 @@ class Answering:
             MemoryTokens(clock),
         )
         self._handover, self._board = MemoryHandOver(clock), board or MemoryBoard(clock)
+        self.replaced: Callable[[LiveCall], None] = lambda call: None
+        """Told of a stream whose call has a newer one, before its beat would tell it so."""
         self.table: Mapping[str, Handler] = {
             "session.put": self._put_session,
             "session.get": self._get_session,
@@ -94,7 +96,11 @@ class Answering:
 
     # -- the board -----------------------------------------------------------------
     async def _reserve(self, call: Fields, limit: int, take_over: bool) -> list[object]:
-        reserved = await self._board.reserve(LiveCall(**call), limit, take_over=take_over)
+        wanted = LiveCall(**call)
+        before = self._board.holder(wanted)
+        reserved = await self._board.reserve(wanted, limit, take_over=take_over)
+        if reserved.verdict is Verdict.ADMITTED and before is not None and before.lease != wanted.lease:
+            self.replaced(before)
         return [reserved.verdict.value, reserved.count]
 
     async def _renew(self, calls: Sequence[Fields]) -> list[object]:

@@ -113,8 +113,8 @@ class Calls:
     @with_key
     async def place(self, request: Any) -> bytes:
         """201 once the carrier has taken the order; an Idempotency-Key asked again is answered again."""
-        body, sent = request.content.read(), request.getHeader("Idempotency-Key")
-        key, reply = digest(sent) if sent else "", None
+        body, sent, reply = request.content.read(), request.getHeader("Idempotency-Key"), None
+        key = digest(sent) if sent else ""
         if key and self._colleagues is not None:
             reply = await self._colleagues.place(key, body)
         return _rendered(request, reply or await self.place_here(key, body))

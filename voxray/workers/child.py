@@ -24,7 +24,6 @@ from voxray.config import Loaded
 from voxray.ending import end_with_failure
 from voxray.errors import ConfigError, StoreUnavailable
 from voxray.listening import adopt
-from voxray.settings import Settings
 from voxray.workers.line import ASK_SECS, Answers, Line
 from voxray.workers.orders import Orders
 from voxray.workers.spawning import LINE_FD, LISTENER_FD, METRICS_FD, adopt_line
@@ -78,7 +77,7 @@ class Child:
                 "stop": self._stop,
                 "reload": self._reload,
                 "metrics": self._metrics,
-                **{what: self._errand(what) for what in ("calls", "show", "end", "place")},
+                **{what: self._errand(what) for what in ("calls", "show", "end", "place", "lost")},
             },
             self._orphaned,
         )
@@ -118,10 +117,6 @@ class Child:
         loaded = self.orders.source.load(self._text)
         return Loaded(loaded.settings, (), loaded.origins, loaded.given)
 
-    def beside(self, settings: Settings) -> socket.socket | None:
-        """The port of `metrics_bind`, where it is set. Raises ConfigError."""
-        return adopt(METRICS_FD) if settings.server.metrics_bind else None
-
     # -- storing.Parent ----------------------------------------------------------
     @property
     def up(self) -> bool:
@@ -134,13 +129,15 @@ class Child:
     async def ask(self, what: str, said: Mapping[str, object] | None = None, secs: float = ASK_SECS) -> Any:
         return await self.line.ask(what, said, secs)
 
-    async def exposition(self) -> bytes | None:
-        """The metrics of all; None when they cannot be had."""
-        try:
-            text: str = await self.line.ask("exposition", secs=METRICS_SECS)
-        except StoreUnavailable:
-            return None
+    async def exposition(self) -> bytes:
+        """The metrics of all. Raises StoreUnavailable."""
+        text: str = await self.line.ask("exposition", secs=METRICS_SECS)
         return text.encode("utf-8")
+
+    @property
+    def metrics_listener(self) -> socket.socket | None:
+        """The port of `metrics_bind`, which the parent has opened."""
+        return adopt(METRICS_FD) if self.orders.before().settings.server.metrics_bind else None
 
     # -- service.Parent ----------------------------------------------------------
     async def prepared(self) -> None:

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from voxray.errors import StoreUnavailable
 from voxray.metrics import CrewMetrics
 from voxray.stores.answering import Answering
+from voxray.stores.ports import LiveCall
 from voxray.workers.hand import Hand
 from voxray.workers.line import ASK_SECS, Answers
 from voxray.workers.merging import Exposition, merged, read, written
@@ -35,6 +36,7 @@ class Desk:
     def __init__(self, clock: Callable[[], float], hands: Callable[[], Sequence[Hand]]) -> None:
         self._hands = hands
         self._answering = Answering(clock)
+        self._answering.replaced = self._replaced
         self._claims: OrderedDict[str, int] = OrderedDict()
         self._last: dict[int, Exposition] = {}
         self._gone: Exposition = {}
@@ -80,6 +82,11 @@ class Desk:
         return written(merged([*living, own], [self._gone, *silent])).decode("utf-8")
 
     # -- calls -------------------------------------------------------------------
+    def _replaced(self, call: LiveCall) -> None:
+        for hand in self._hands():
+            if hand.node == call.node:
+                hand.tell("lost", {"lease": call.lease})
+
     async def _claim(self, hand: Hand, key: str) -> int:
         """Who answers orders with that key: whoever had the first of them."""
         owner = self._claims.setdefault(key, hand.number)

@@ -23,7 +23,7 @@ GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "voxray_insecure_config": max,
     "voxray_overloaded": max,
     "voxray_provider_up": min,
-    "voxray_limit": max,  # each process's own, and the same
+    "voxray_limit": max,  # the same in each
     "voxray_reactor_lag_p99_seconds": max,
     "voxray_store_up": min,
     "process_start_time_seconds": min,

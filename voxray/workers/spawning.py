@@ -1,4 +1,4 @@
-"""How a worker comes to be: the same interpreter, two descriptors, and an environment without the parent's.
+"""How a worker comes to be: the same interpreter, a few descriptors, and an environment without the parent's.
 
 The configuration and the secret go over the line, for command lines and environments can be read by others.
 """
@@ -35,7 +35,7 @@ MEANT_FOR_THE_PARENT = frozenset(
 
 
 class Spawner:
-    """Starts workers on one listening socket, and on that of the metrics where it is another.
+    """Starts workers on one listening socket, and another one for `/metrics` where there is one.
 
     `captured`: their output is logged by the parent.
     """
@@ -44,7 +44,7 @@ class Spawner:
         self, reactor: Any, listener: socket.socket, metrics: socket.socket | None = None, *, captured: bool
     ) -> None:
         self._reactor, self._captured = reactor, captured
-        self._ports = {LISTENER_FD: listener} | ({} if metrics is None else {METRICS_FD: metrics})
+        self._shared = {LISTENER_FD: listener} | ({} if metrics is None else {METRICS_FD: metrics})
 
     def __call__(self, protocol: ProcessProtocol, line: Line) -> IProcessTransport:
         """A process, whose end `protocol` hears of, with `line` to it. Raises OSError."""
@@ -62,7 +62,7 @@ class Spawner:
                     1: "r" if self._captured else 1,
                     2: "r" if self._captured else 2,
                     LINE_FD: theirs.fileno(),
-                    **{number: port.fileno() for number, port in self._ports.items()},
+                    **{number: shared.fileno() for number, shared in self._shared.items()},
                 },
             )
             adopt_line(self._reactor, ours, line)

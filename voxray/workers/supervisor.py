@@ -39,7 +39,7 @@ class Parts:
     warnings: Sequence[str]
     orders: Orders
     listeners: Sequence[socket.socket]
-    """That of the calls first."""
+    """The calls' port first."""
     spawn: Spawn
     notify: Notify
     files: ThreadWorker
