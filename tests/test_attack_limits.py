@@ -108,7 +108,7 @@ class FloodTests(LimitsTestCase):
 
     @shows("T18", "T30")
     def test_requests_by_the_thousand(self) -> None:
-        """As many as fit in one read, on ten connections: all are answered, and the call hears nothing of it."""
+        """As many as fit in one read, on ten connections: all are answered, and the call is not disturbed."""
         daemon = self.daemon()
         daemon.start()
         count = 65_000 // len(GET)

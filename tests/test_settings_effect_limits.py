@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.dangers import shows
 from tests.house import House, Line, Transport, free_port
 from tests.test_media_socket import media, start
 from tests.test_settings_effect_media import LONG
-from tests.test_web_http import FORM, Answer
+from tests.test_web_http import FORM, Answer, Recorder
 from tests.wsframes import PING, TEXT, frame, handshake
 from voxray.config.keys import KEYS
 from voxray.config.keys_limits import LIMITS, SOCKETS
 from voxray.errors import ConfigError
 from voxray.frames import TextDelta
 from voxray.listening import bind
+from voxray.web.exposition import MetricsAlone, MetricsPage
+from voxray.web.site import VoxraySite
 
 GET = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -352,6 +356,21 @@ class SocketTests(SynchronousTestCase):
 @shows("T25")
 class MetricsTests(SynchronousTestCase):
     """Who may read /metrics, and where."""
+
+    def test_of_several_processes(self) -> None:
+        """Gathered by whoever can; 503 where that fails, for half of them would look like a restart."""
+        for told, status in ((b"voxray_up 2.0\n", 200), (None, 503)):
+
+            async def gathered(told: bytes | None = told) -> bytes | None:
+                return told
+
+            page = MetricsPage(CollectorRegistry(), gathered)
+            site = VoxraySite(
+                MetricsAlone(page).resource(), Clock(), lambda: 0.0, Recorder(), max_body_bytes=0
+            )
+            answer = self.ask(site)
+            self.assertEqual(answer.status, status)
+            self.assertIn(told or b"SERVICE_UNAVAILABLE", answer.body)
 
     def ask(self, site: Any, *headers: bytes, path: bytes = b"/metrics") -> Answer:
         transport = Transport()

@@ -8,7 +8,7 @@ import tempfile
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -114,7 +114,7 @@ class HttpTestCase(SynchronousTestCase):
         )
         self.doors = Doors(self.trunk)
         hooks = Hooks(self.doors.keeper, self.proxy_host, admission, "twilio", self.clock.seconds)
-        page = MetricsPage(lambda: generate_latest(self.registry))  # type: ignore[arg-type]
+        page = MetricsPage(self.registry or CollectorRegistry())
         page.use(enabled=registry is not None, keys=Keys(()))
         api = Api(lambda: self.ready, page)
         root = Root(api.resource(), hooks.resource(), Resource())

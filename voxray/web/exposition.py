@@ -9,36 +9,40 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from klein import Klein
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from voxray.web.api import problems
 from voxray.web.envelope import failure
 from voxray.web.keys import Keys
 
-Exposition = Callable[[], bytes | Coroutine[Any, Any, bytes]]
-"""The text, however it is gathered."""
+Exposition = Callable[[], Coroutine[Any, Any, bytes | None]]
+"""The text of several processes, however it is gathered; None: it cannot be had now."""
 
 
 class MetricsPage:
     """The answer to `GET /metrics`. One for the process."""
 
-    def __init__(self, exposition: Exposition) -> None:
-        self._exposition = exposition
+    def __init__(self, registry: CollectorRegistry, exposition: Exposition | None = None) -> None:
+        """`exposition`: where several processes share the port, the metrics of all."""
+        self._registry, self._exposition = registry, exposition
         self._enabled, self._keys = True, Keys(())
 
     def use(self, *, enabled: bool, keys: Keys) -> None:
         """Holds from now on. Without keys everybody may read."""
         self._enabled, self._keys = enabled, keys
 
-    def answer(self, request: Any) -> bytes | Coroutine[Any, Any, bytes]:
+    async def answer(self, request: Any) -> bytes:
         if self._keys and not self._keys.admit(request):
             request.setHeader(b"WWW-Authenticate", b"Bearer")
             return failure(request, 401, "Unauthorized")
         if not self._enabled:
             request.setResponseCode(204)
             return b""
+        told = generate_latest(self._registry) if self._exposition is None else await self._exposition()
+        if told is None:  # one process's numbers alone would look like a restart
+            return failure(request, 503, "Service unavailable")
         request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
-        return self._exposition()
+        return told
 
 
 class MetricsAlone:
