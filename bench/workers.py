@@ -46,6 +46,7 @@ SETTINGS: dict[str, object] = {
     "telephony_auth": "token",
     "json_logs": True,
     "max_calls": 1000,
+    "max_lag_ms": 10_000,  # lateness is measured here, and nobody is refused for it
     "drain_timeout_secs": 0,
 }
 
@@ -129,6 +130,11 @@ class Caller:
         await asyncio.wait_for(self._answered.wait(), ANSWER_SECS)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Until the close frame, or until there is none to come."""
+        with suppress(asyncio.IncompleteReadError, OSError):
+            await self._frames(reader)
+
+    async def _frames(self, reader: asyncio.StreamReader) -> None:
         while True:
             first, size = await reader.readexactly(2)
             if size == 126:
@@ -282,7 +288,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def metrics(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         page: str = answer.read().decode()
     return page
 
