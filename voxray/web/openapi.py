@@ -144,7 +144,7 @@ def _webhooks() -> Iterator[tuple[str, Json]]:
 def _calls() -> Iterator[tuple[str, Json]]:
     call = {"$ref": "#/components/schemas/Call"}
     many = {"calls": {"type": "array", "items": call}, "draining": {"type": "boolean"}}
-    listed = _data(_object(many, *many))
+    listed = _data(_object(many | {"incomplete": {"const": True}}, *many))  # a worker did not answer
     again = {"name": "Idempotency-Key", "in": "header", "schema": _TEXT}
     order = _body({"$ref": "#/components/schemas/Order"})
     one = [_parameter("id", "[0-9a-f]{32}")]
