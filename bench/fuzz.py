@@ -93,14 +93,13 @@ def socket() -> tuple[Target, list[bytes]]:
     from voxray.serializers.twilio import TwilioSerializer
     from voxray.settings import MediaSettings
 
-    failures: list[Any] = []
+    clock, failures = Clock(), list[Any]()
+    factory = OpenFactory(clock, MediaSettings(), TwilioSerializer, Call, Recorder())
     globalLogPublisher.addObserver(
         lambda event: failures.append(event) if event["log_level"] >= LogLevel.error else None
     )
 
     def target(data: bytes) -> None:
-        clock = Clock()
-        factory = OpenFactory(clock, MediaSettings(), TwilioSerializer, Call, Recorder())
         peer = Peer(factory)
         for piece in data.split(b"\n\n"):
             if not peer._ended:
@@ -109,6 +108,8 @@ def socket() -> tuple[Target, list[bytes]]:
             peer.lose()
         clock.advance(3)
         assert not failures, failures.pop()
+        assert not factory.sockets
+        assert not clock.getDelayedCalls()
 
     messages = list(_lines("twilio"))
     odd = [frame(b"x", PING), frame(b"\x03\xe8", CLOSE), frame(b"\0", BINARY), frame(b"{", fin=False)]

@@ -20,15 +20,17 @@ from voxray.http import HttpClient, HttpRequest
 from voxray.retries import NEVER
 
 
-def certificate(address: str, days: int = 1, begins: int = -9) -> ssl.PrivateCertificate:
-    """Self-signed, for an IP address; negative days: expired."""
+def certificate(
+    address: str, days: int = 1, begins: int = -9, issuer: str = "vendor"
+) -> ssl.PrivateCertificate:
+    """Self-signed (or so it says), for an IP address; negative days: expired."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vendor")])
     now = datetime.now(UTC)
     built = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(now + timedelta(days=begins))
@@ -71,6 +73,7 @@ class TlsTests(VendorTestCase):
         self.script([answer(b"hello")])
         for theirs, trusted, why in (
             (certificate("127.0.0.1"), False, "it is self-signed"),
+            (certificate("127.0.0.1", issuer="somebody"), False, "nobody we trust has issued it"),
             (certificate("10.0.0.1"), True, "it is for another name"),
             (certificate("127.0.0.1", days=-1), True, "it has expired"),
             (certificate("127.0.0.1", begins=1, days=2), True, "it is not valid yet"),

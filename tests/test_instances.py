@@ -40,7 +40,7 @@ class Together(SynchronousTestCase):
         self.shared: list[Shared] = []
         self.patch(storing, "stores", self.stores)
 
-    def stores(self, settings: Any, metrics: Any, reactor: Any) -> storing.Stores:
+    def stores(self, settings: Any, metrics: Any, reactor: Any, parent: Any = None) -> storing.Stores:
         made = Shared(
             self.common,
             node=str(len(self.shared)),

@@ -27,7 +27,7 @@ from voxray.call.times import TurnTimes
 from voxray.errors import ErrorKind, ProviderError
 from voxray.frames import ULAW_8K, CallInfo, Message, ReplyEvent, Speech, TextDelta, Transcript, Utterance
 from voxray.interfaces import Providers
-from voxray.metrics import HttpRecorder, Metrics, TlsRecorder
+from voxray.metrics import CrewMetrics, HttpRecorder, Metrics, TlsRecorder
 from voxray.web.routes import _METHODS, ROUTES
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
@@ -52,10 +52,11 @@ def instruments(registry: CollectorRegistry) -> dict[str, tuple[str, frozenset[s
 
 
 def everything(case: SynchronousTestCase) -> dict[str, tuple[str, frozenset[str]]]:
-    """Of a daemon with Redis and a certificate: what only those have is there too."""
+    """Of a daemon with Redis, a certificate and workers: what only those have is there too."""
     house = House(case, REDIS)
     registry = house.daemon._parts.exchange.metrics.registry
     TlsRecorder(registry)
+    CrewMetrics(registry)
     return instruments(registry)
 
 

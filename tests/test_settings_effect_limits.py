@@ -18,7 +18,7 @@ from tests.test_web_http import FORM, Answer, Recorder
 from tests.wsframes import PING, TEXT, frame, handshake
 from voxray.config.keys import KEYS
 from voxray.config.keys_limits import LIMITS, SOCKETS
-from voxray.errors import ConfigError
+from voxray.errors import ConfigError, StoreUnavailable
 from voxray.frames import TextDelta
 from voxray.listening import bind
 from voxray.web.exposition import MetricsAlone, MetricsPage
@@ -361,7 +361,9 @@ class MetricsTests(SynchronousTestCase):
         """Gathered by whoever can; 503 where that fails, for half of them would look like a restart."""
         for told, status in ((b"voxray_up 2.0\n", 200), (None, 503)):
 
-            async def gathered(told: bytes | None = told) -> bytes | None:
+            async def gathered(told: bytes | None = told) -> bytes:
+                if told is None:
+                    raise StoreUnavailable("timeout")
                 return told
 
             page = MetricsPage(CollectorRegistry(), gathered)

@@ -89,6 +89,19 @@ class NotifyTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual((self.manager.heard(), self.clock.getDelayedCalls()), ([], []))
 
+    def test_watchdog_of_several(self) -> None:
+        """It is fed while whoever asks for it says that all are alive; the status is told all the same."""
+        alive = [True]
+        notify = self.notify(WATCHDOG_USEC="4000000")
+        self.assertEqual(notify.watchdog_secs, 4.0)
+        notify.watch(lambda: f"alive: {alive[0]}", lambda: alive[0])
+        self.assertEqual(self.manager.heard(), ["WATCHDOG=1", "STATUS=alive: True"])
+        alive[0] = False
+        self.clock.advance(2)
+        self.assertEqual(self.manager.heard(), ["STATUS=alive: False"])
+        self.clock.advance(2)
+        self.assertEqual(self.manager.heard(), [])
+
     def test_watchdog_of_another(self) -> None:
         """A watchdog that is meant for another process, or is no number, is not fed."""
         for environ in ({"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "0"}):

@@ -24,13 +24,10 @@ from voxray.call.phrases import PhraseBook
 from voxray.call.registry import Registry
 from voxray.cdr import CallRecords
 from voxray.circuits import Limits
-from voxray.config.hosts import split_host
-from voxray.errors import ConfigError
 from voxray.frames import CallInfo, Wire
 from voxray.http import HttpClient
 from voxray.interfaces import MediaSink, Providers, VoiceActivity
 from voxray.limits import show
-from voxray.listening import bind
 from voxray.metrics import HttpRecorder, Metrics
 from voxray.office import Office
 from voxray.settings import AgentSettings, Settings
@@ -207,15 +204,12 @@ def site_of(premises: Premises, edition: Edition) -> VoxraySite:
     )
 
 
-def metrics_port(premises: Premises, settings: Settings) -> Sequence[tuple[socket, VoxraySite]]:
-    """The port of `metrics_bind`, if it is set, and its site. Raises ConfigError."""
-    host, port = split_host(settings.server.metrics_bind, with_port=True) or ("", None)
-    if port is None:
+def beside(
+    premises: Premises, settings: Settings, listener: socket | None
+) -> Sequence[tuple[socket, VoxraySite]]:
+    """What is served on the port of `metrics_bind`, where there is one."""
+    if listener is None:
         return ()
-    try:
-        listener = bind(host, port)
-    except ConfigError as error:
-        raise ConfigError(f"metrics_bind: {error}") from error
     site = VoxraySite(
         MetricsAlone(premises.page).resource(),
         premises.reactor,

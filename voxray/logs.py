@@ -32,12 +32,19 @@ MAX_CHARS = 8_192
 MAX_TRACEBACK_CHARS = 32_768
 
 _chosen = LogSettings()
+_name = ""
 
 
 def choose(settings: LogSettings) -> None:
     """What the `observer` writes from now on."""
     global _chosen
     _chosen = settings
+
+
+def be_called(name: str) -> None:
+    """This process is one of several: its lines say which."""
+    global _name
+    _name = name
 
 
 def observer() -> ILogObserver:
@@ -69,6 +76,10 @@ def lost() -> int:
 
 def text_line(event: LogEvent) -> str:
     """2026-11-23T10:00:00+0000 [namespace#level] message; line ends, a traceback's too, are written \\n."""
+    if _name:
+        level = event.get("log_level")
+        system = f"{event.get('log_namespace', '-')}#{level.name if level is not None else '-'}"
+        event = {**event, "log_system": f"{_name} {system}"}
     text = eventAsText(event, includeTraceback=False, includeTimestamp=True, includeSystem=True)
     line = _safe(_cut(text))
     if failure := event.get("log_failure"):
@@ -85,6 +96,8 @@ def json_line(event: LogEvent) -> str:
         "msg": _cut(formatEvent(event)),
         "source": _cut(_source(event)),
     }
+    if _name:
+        line["worker"] = _name
     line |= {name: event[name] for name in JSON_FIELDS if name in event}
     if failure := event.get("log_failure"):
         line["traceback"] = _traceback(failure)

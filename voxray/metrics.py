@@ -287,6 +287,21 @@ class TlsRecorder:
         self._not_after.set(timestamp)
 
 
+class CrewMetrics:
+    """Of a parent and its workers; made where there are several."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.workers = Gauge("voxray_workers", "Processes that serve", registry=registry)
+        self.restarts = Counter(
+            "voxray_worker_restarts_total", "Workers that died and were started again", registry=registry
+        )
+        self.missed = Counter(
+            "voxray_worker_metrics_missed_total",
+            "Times a worker did not tell its metrics in time",
+            registry=registry,
+        )
+
+
 class MediaRecorder:
     """Media sockets as they report themselves."""
 
@@ -318,8 +333,8 @@ class MediaRecorder:
 class StoreRecorder:
     """Redis as its connection and the stores report it."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Metrics, what: str = "redis") -> None:
+        self._metrics, self._what = metrics, what
 
     def failed(self, reason: str) -> None:
         self._metrics.store_failures.labels(reason).inc()
@@ -328,4 +343,4 @@ class StoreRecorder:
         self._metrics.store_poisoned.labels(what).inc()
 
     def degraded(self, whether: bool) -> None:
-        self._metrics.degraded.labels("redis").set(float(whether))
+        self._metrics.degraded.labels(self._what).set(float(whether))

@@ -24,6 +24,7 @@ from voxray.settings import MediaSettings, Settings
 from voxray.stores.shared import Shared
 from voxray.vigil import Vigil
 from voxray.web.calls import Replays
+from voxray.web.colleagues import Colleagues
 from voxray.web.crowd import Crowd
 from voxray.web.dialing import Dialer
 from voxray.web.forwarded import networks
@@ -54,14 +55,22 @@ class Office:
         metrics: Metrics,
         records: Records,
         shared: Shared | None = None,
+        secret: bytes = b"",
+        colleagues: Colleagues | None = None,
     ) -> None:
-        """`client`, treq-like, asks the carriers' APIs. `shared`: with other instances, by Redis."""
+        """`client`, treq-like, asks the carriers' APIs. `shared`: with other instances, or processes.
+
+        `secret` signs tokens where the configuration has none; empty: a random one.
+        """
         self._wall_clock, self._shared = wall_clock, shared
+        self.colleagues = colleagues
+        """The processes on the same port."""
+        self._given_secret = secret
         self._secret = ""
         self.client = client
         self.expectations, self.dials = Expectations(), Dials()
         self.handovers = Handovers("", reactor.seconds, lambda call_id: self.dials.get(call_id) is not None)
-        self.tokens = StreamTokens(secrets.token_bytes(KEY_BYTES), self.expectations.ttl_secs)
+        self.tokens = StreamTokens(self._random_secret(), self.expectations.ttl_secs)
         self.sockets = MediaFactory(reactor, MediaSettings(), MediaRecorder(metrics))
         self.crowd, self.overload = Crowd(CrowdRecorder(metrics.guards)), Overload()
         self.vigil = Vigil(reactor, metrics, self.overload)
@@ -92,6 +101,9 @@ class Office:
         self.handovers.note = peers.note_transfer
         return peers
 
+    def _random_secret(self) -> bytes:
+        return self._given_secret or secrets.token_bytes(KEY_BYTES)
+
     def watch(self, registry: Registry) -> None:
         """Of the calls there are, everybody here is told."""
         registry.watch(self.dialer)
@@ -103,7 +115,7 @@ class Office:
         """Holds for calls from now on. `dialer` is told by who has built the carriers."""
         calls = settings.calls
         if calls.stream_secret != self._secret:
-            key = calls.stream_secret.encode() or secrets.token_bytes(KEY_BYTES)
+            key = calls.stream_secret.encode() or self._random_secret()
             self.tokens.sign_with(key, self._wall_clock())
             self._secret = calls.stream_secret
         self.tokens.ttl_secs = self.expectations.ttl_secs = calls.stream_token_secs

@@ -14,6 +14,7 @@ from typing import NoReturn
 from twisted.python import usage
 
 from voxray import __version__, config, logs
+from voxray.config.source import Source
 from voxray.errors import ConfigError
 from voxray.listening import Passed, passed
 from voxray.settings import LogSettings, Settings
@@ -30,7 +31,7 @@ def complain(text: str) -> NoReturn:
 
 
 class Options(usage.Options):
-    """After parsing, `settings`, `warnings`, `origins` and `passed` stand."""
+    """After parsing, `settings`, `warnings`, `origins`, `passed`, `source` and its `text` stand."""
 
     longdesc = "Answers telephone calls. Keys of the configuration are in docs/configuration.md."
     optParameters = [  # noqa: RUF012  (usage reads them from the class)
@@ -53,7 +54,10 @@ class Options(usage.Options):
 
     settings: Settings
     warnings: tuple[str, ...] = ()
-    _cwd = ""
+    writes_log = False
+    """On standard output; else the log is twistd's, or nobody's."""
+    text = b""
+    source = Source()
     passed: Passed = ()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -86,15 +90,16 @@ class Options(usage.Options):
 
     def load(self) -> config.Loaded:
         """Reads the configuration (again, on SIGHUP). Raises ConfigError."""
-        names = {"transport": "runner_transport", "port": "port", "proxy": "proxy_host"}
-        overrides = {key: self[option] for option, key in names.items() if self[option] is not None}
-        strict = bool(self["strict"])
-        return config.load(self["config"], os.environ, overrides=overrides, strict=strict, cwd=self._cwd)
+        return self.source.load()
 
     def _load(self) -> None:
-        self._cwd = os.getcwd()  # twistd may change directory afterwards
+        names = {"transport": "runner_transport", "port": "port", "proxy": "proxy_host"}
+        overrides = {key: self[option] for option, key in names.items() if self[option] is not None}
+        # twistd may change directory afterwards
+        self.source = Source(self["config"], overrides, bool(self["strict"]), os.getcwd())
         self.passed = passed(os.environ)
-        loaded = self.load()
+        self.text = self.source.read()
+        loaded = self.source.load(self.text)
         self.settings, self.warnings, self.origins = loaded.settings, loaded.warnings, loaded.origins
         self._choose_log()
 
@@ -105,6 +110,7 @@ class Options(usage.Options):
         if twistd is None or not twistd.get("nodaemon"):
             return
         if not any(twistd.get(name) for name in ("logger", "logfile", "syslog")):
+            self.writes_log = True
             twistd["logger"] = "voxray.logs.observer"  # a name: twistd looks it up when we are done
 
 

@@ -67,6 +67,7 @@ class Reloader:
         self._worker, self._manager, self._recorder = worker, manager, recorder
         self._serving = serving
         self._asked = False
+        self._came_of_it = ""
         self._reading: Deferred[None] | None = None
 
     def reload(self) -> None:
@@ -79,6 +80,19 @@ class Reloader:
             self._reading = Deferred.fromCoroutine(self._read_again())
             self._reading.addErrback(self._unless_stopped).addBoth(self._over)
 
+    async def read_again(self, fresh: bool) -> str:
+        """The same, waited for: "loaded" or "kept". Not `fresh`: somebody else has found it wanting."""
+        if not fresh:
+            self._recorder.reloaded("kept")
+            return "kept"
+        self._came_of_it = "kept"
+        self.reload()
+        if self._reading is not None:
+            over: Deferred[None] = Deferred()
+            self._reading.addBoth(lambda _: over.callback(None))
+            await over
+        return self._came_of_it
+
     def stop(self) -> None:
         """The daemon ends."""
         if self._reading is not None:
@@ -89,7 +103,8 @@ class Reloader:
         while self._asked:
             self._asked = False
             self._manager.reloading()
-            self._recorder.reloaded(await self._outcome())
+            self._came_of_it = await self._outcome()
+            self._recorder.reloaded(self._came_of_it)
             if self._serving():
                 self._manager.ready()
 

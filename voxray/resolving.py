@@ -23,6 +23,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from voxray import worker
 from voxray.errors import ProviderError
 from voxray.interfaces import Clock, Worker
 
@@ -101,9 +102,9 @@ class Resolver:
 
     log = Logger()
 
-    def __init__(self, clock: Clock, worker: Worker, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> None:
-        """`worker` runs nothing else."""
-        self._clock, self._worker, self._getaddrinfo = clock, worker, getaddrinfo
+    def __init__(self, clock: Clock, threads: Worker, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> None:
+        """`threads` run nothing else."""
+        self._clock, self._worker, self._getaddrinfo = clock, threads, getaddrinfo
         self._names: dict[tuple[str, int, int], _Name] = {}
 
     def resolveHostName(
@@ -170,11 +171,13 @@ class Resolver:
         return known
 
 
-def install(reactor: Any, worker: Worker) -> None:
-    """Gives the reactor a resolver, where it takes one."""
+def install(reactor: Any) -> worker.ThreadWorker:
+    """Gives the reactor a resolver, where it takes one. Its threads, to be stopped."""
+    threads = worker.ThreadWorker(reactor, "names", THREADS, MAX_WAITING, stop_secs=STOP_SECS)
     if IReactorPluggableNameResolver.providedBy(reactor):
         clock: Any = reactor
-        reactor.installNameResolver(Resolver(clock, worker))
+        reactor.installNameResolver(Resolver(clock, threads))
+    return threads
 
 
 def _literal(host: str, family: int, kind: int) -> Found:

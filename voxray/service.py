@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
@@ -20,12 +19,16 @@ from voxray.call.registry import Registry
 from voxray.collector import Collector
 from voxray.drain import Drain
 from voxray.editions import Editions
+from voxray.ending import end_with_failure
 from voxray.errors import ConfigError, ProviderError
 from voxray.http import HttpClient
+from voxray.listening import one_at_a_time
 from voxray.reloading import Reloader
 from voxray.signals import Signals
 from voxray.systemd import Notify
 from voxray.vigil import Vigil
+from voxray.web.calls import Calls
+from voxray.web.colleagues import answers
 from voxray.worker import ThreadWorker
 
 
@@ -35,6 +38,18 @@ class Startable(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+
+class Parent(Protocol):
+    """Who started this process as one of several. Signals are its own, and so is the service manager."""
+
+    async def prepared(self) -> None:
+        """Until the port may be opened."""
+
+    def opened(self) -> None: ...
+
+    async def failed(self, text: str) -> None:
+        """Why this process cannot start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,7 @@ class Parts:
     vigil: Vigil
     beside: Sequence[tuple[socket.socket, Any]] = ()
     """Other ports, and what is served there."""
+    parent: Parent | None = None
     on_hangup: Sequence[Callable[[], None]] = ()
     """What is read again on SIGHUP beside the configuration."""
 
@@ -83,6 +99,33 @@ class Daemon(Service):
         self._starting: Deferred[None] | None = None
 
     @property
+    def calls(self) -> int:
+        """That are up."""
+        return len(self._parts.registry)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Of the metrics."""
+        return self._metrics.registry
+
+    @property
+    def errands(self) -> Mapping[str, Callable[..., Coroutine[Any, Any, Any]]]:
+        """What other processes on the same port may ask of this one's calls."""
+        return {**answers(self._board), "lost": self._lost}
+
+    async def _lost(self, lease: str) -> None:
+        """That call has a newer stream elsewhere."""
+        self._parts.registry.lost(lease)
+
+    def _board(self) -> Calls | None:
+        front = self._parts.editions.current.front
+        return None if front is None else front.board
+
+    def drain(self) -> None:
+        """SIGTERM, as a parent passes it on."""
+        self._parts.drain.asked()
+
+    @property
     def listening(self) -> bool:
         return self._port is not None
 
@@ -93,8 +136,9 @@ class Daemon(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._signals.running()
-        self._reactor.callWhenRunning(self._signals.reactor_runs)
+        if self._parts.parent is None:
+            self._signals.running()
+            self._reactor.callWhenRunning(self._signals.reactor_runs)
         for warning in self._parts.warnings:
             self.log.warn("configuration: {text}", text=warning)  # "warning" is for Python's own
         self._starting = Deferred.fromCoroutine(self._start())
@@ -104,8 +148,13 @@ class Daemon(Service):
         parts = self._parts
         for startable in parts.startables:
             await startable.start()
+        if parts.parent is not None:
+            await parts.parent.prepared()
         self._port = self._adopt(parts.listener, parts.site)
         self._beside = [self._adopt(listener, site) for listener, site in parts.beside]
+        if parts.parent is not None:
+            for port in (self._port, *self._beside):
+                one_at_a_time(port)
         self._metrics.up.set(1)
         parts.vigil.start()
         self._collector.start()
@@ -115,6 +164,8 @@ class Daemon(Service):
         self.log.info("answering on {host} port {port}", host=host, port=port)
         parts.notify.watch(self._status)
         parts.notify.ready()
+        if parts.parent is not None:
+            parts.parent.opened()
 
     def _adopt(self, listener: socket.socket, site: Any) -> IListeningPort:
         port: IListeningPort = self._reactor.adoptStreamPort(listener.fileno(), listener.family, site)
@@ -130,13 +181,31 @@ class Daemon(Service):
         """One line, and exit status 1."""
         if failure.check(CancelledError):
             return  # stopped while starting
-        if failure.check(ProviderError, ConfigError):
-            self.log.critical("cannot start: {reason}", reason=failure.getErrorMessage())
-        else:
+        ours = bool(failure.check(ProviderError, ConfigError))
+        if not ours:
             self.log.failure("the daemon cannot start", failure)
-        # twistd has no word for it, and must still remove its pid file: the last thing the process does.
-        self._reactor.addSystemEventTrigger("after", "shutdown", atexit.register, os._exit, 1)
-        self._reactor.stop()
+        if (parent := self._parts.parent) is not None:
+            telling = Deferred.fromCoroutine(parent.failed(failure.getErrorMessage()))
+            telling.addBoth(lambda _: end_with_failure(self._reactor))
+            return
+        if ours:
+            self.log.critical("cannot start: {reason}", reason=failure.getErrorMessage())
+        end_with_failure(self._reactor)
+
+    async def read_again(self, fresh: bool) -> str:
+        """SIGHUP, as a parent passes it on; what came of it. `fresh`: there is another configuration."""
+        for reload in self._parts.on_hangup:
+            try:
+                reload()
+            except Exception:  # noqa: BLE001
+                self.log.failure("SIGHUP: reading again failed")
+        return await self._parts.reloader.read_again(fresh)
+
+    async def abandoned(self) -> None:
+        """The parent is no more. Nobody new is let in, for a successor wants the port; calls finish."""
+        await self._shut()
+        if self._parts.drain.serving:
+            self._parts.drain.asked()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -145,6 +214,13 @@ class Daemon(Service):
         self._parts.notify.stopping()
         return Deferred.fromCoroutine(self._stop())
 
+    async def _shut(self) -> None:
+        """The ports."""
+        ports = [*self._beside, *([] if self._port is None else [self._port])]
+        self._port, self._beside = None, []
+        for port in ports:
+            await _maybe(port.stopListening())
+
     async def _stop(self) -> None:
         parts = self._parts
         if self._starting is not None:
@@ -152,10 +228,7 @@ class Daemon(Service):
         self._metrics.up.set(0)
         parts.vigil.stop()
         self._collector.stop()
-        ports = [*self._beside, *([] if self._port is None else [self._port])]
-        self._port, self._beside = None, []
-        for port in ports:
-            await _maybe(port.stopListening())
+        await self._shut()
         parts.registry.abort_all(1001, "shutdown")
         await parts.close_sockets(1001, "shutdown")  # a peer that does not answer is dropped after a second
         await parts.http.close()

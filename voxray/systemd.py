@@ -36,6 +36,7 @@ class Notify:
         self._socket = self._opened() if self._address else None
         self._watchdog_secs = watchdog_secs if self._socket else 0.0
         self._describe: Callable[[], str] | None = None
+        self._alive: Callable[[], bool] = lambda: True
         self._status = ""
         self._beats = LoopingCall(self._beat)
         self._beats.clock = clock
@@ -67,9 +68,14 @@ class Notify:
         self._send(f"EXTEND_TIMEOUT_USEC={int(secs * USEC)}")
 
     # -- while it lives --------------------------------------------------------
-    def watch(self, describe: Callable[[], str]) -> None:
-        """Feeds the watchdog, if there is one, and shows `describe()` in `systemctl status`."""
-        self._describe = describe
+    @property
+    def watchdog_secs(self) -> float:
+        """Without a beat for so long systemd kills us; 0: it does not watch."""
+        return self._watchdog_secs
+
+    def watch(self, describe: Callable[[], str], alive: Callable[[], bool] = lambda: True) -> None:
+        """Feeds the watchdog, if there is one, while `alive()`; shows `describe()` in `systemctl status`."""
+        self._describe, self._alive = describe, alive
         if self._socket and not self._beats.running:
             self._beats.start(min(self._watchdog_secs / 2 or BEAT_SECS, BEAT_SECS))
 
@@ -83,7 +89,7 @@ class Notify:
 
     def _beat(self) -> None:
         status = self._current_status()
-        words = (*(("WATCHDOG=1",) if self._watchdog_secs else ()), *status)
+        words = (*(("WATCHDOG=1",) if self._watchdog_secs and self._alive() else ()), *status)
         if words:
             self._send(*words)
 

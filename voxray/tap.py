@@ -10,7 +10,7 @@ import faulthandler
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,12 +33,11 @@ if TYPE_CHECKING:
     from voxray.service import Parts
     from voxray.settings import Settings
     from voxray.systemd import Notify
-    from voxray.worker import ThreadWorker
+    from voxray.workers.child import Child
 
-__all__ = ["Options", "makeService"]
+__all__ = ["Options", "makeService", "work"]
 
-EARS_THREADS = 2
-BEAT_SECS = 0.02
+SECRET_BYTES = 32
 
 
 def makeService(options: Options) -> IService:
@@ -54,9 +53,56 @@ def makeService(options: Options) -> IService:
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
         adopted = inherited(options["listen"], options.passed)
+        if options.settings.server.workers > 1:
+            return _supervise(options, reactor, adopted)
         return _build(options.settings, options.warnings, reactor, adopted, load=options.load)
     except ConfigError as error:
         complain(str(error))
+
+
+def work() -> None:
+    """One of several processes: `python -m voxray.workers`, as their parent runs it."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from twisted.internet import reactor
+
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    from voxray.workers.child import Child
+
+    def build(child: Child, listener: socket) -> Any:
+        from voxray.reloading import with_lasting
+
+        settings = with_lasting(child.load().settings, child.orders.before().settings)
+        return _build(settings, (), reactor, listener, load=child.load, child=child)
+
+    Child(reactor, build).begin()
+    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
+
+
+def _supervise(options: Options, reactor: Any, adopted: socket | None) -> IService:
+    """The parent of several. Loads nothing that only calls need."""
+    import secrets
+
+    from voxray.listening import bind, bind_address
+    from voxray.systemd import Notify
+    from voxray.worker import ThreadWorker
+    from voxray.workers.orders import Orders
+    from voxray.workers.spawning import Spawner
+    from voxray.workers.supervisor import Parts, Supervisor
+
+    server = options.settings.server
+    listener = adopted or bind(server.host, server.port)
+    beside = bind_address("metrics_bind", server.metrics_bind)
+    secret = secrets.token_bytes(SECRET_BYTES)
+    parts = Parts(
+        settings=options.settings,
+        warnings=options.warnings,
+        orders=Orders(0, options.source, options.text, options.text, secret),
+        listeners=[listener] if beside is None else [listener, beside],
+        spawn=Spawner(reactor, listener, beside, captured=not options.writes_log),
+        notify=Notify.of(os.environ, reactor),
+        files=ThreadWorker(reactor, "files", 1),
+    )
+    return Supervisor(parts, reactor)
 
 
 def _build(
@@ -66,13 +112,18 @@ def _build(
     adopted: socket | None = None,
     *,
     load: Callable[[], Loaded],
+    child: Child | None = None,
 ) -> IService:
-    """`adopted` is the port, where somebody has opened it for us; `load` reads the configuration again."""
+    """`adopted` is the port, where somebody has opened it for us; `load` reads the configuration again.
+
+    `child`: this process is one of several.
+    """
     from voxray.cdr import MAX_WAITING
-    from voxray.edition import build, install, metrics_port, site_of
+    from voxray.edition import build, install, site_of
     from voxray.editions import Editions
     from voxray.entrance import entrance
-    from voxray.listening import bind
+    from voxray.groundwork import groundwork
+    from voxray.listening import bind, bind_address
     from voxray.metrics import ConfigRecorder
     from voxray.reloading import Reloader
     from voxray.service import Daemon
@@ -83,13 +134,14 @@ def _build(
     files = ThreadWorker(reactor, "files", 1, MAX_WAITING)
     daemon: Daemon
     editions: Editions
-    premises, drain = _premises(
+    premises, drain = groundwork(
         settings,
         reactor,
         files,
         notify,
         drain_secs=lambda: editions.current.settings.calls.drain_timeout_secs,
         ready=lambda: daemon.ready,
+        child=child,
     )
     first = build(premises, settings)
     site = site_of(premises, first)
@@ -104,8 +156,9 @@ def _build(
     recorder = ConfigRecorder(premises.metrics, time.time)
     reloader = Reloader(load, rebuild, editions, files, notify, recorder, premises.ready)
     listener = adopted or bind(settings.server.host, settings.server.port)
-    beside = metrics_port(premises, settings)
-    parts = _parts(premises, editions, door, listener, warnings, drain, reloader, notify, beside)
+    key, address = "metrics_bind", settings.server.metrics_bind
+    other = bind_address(key, address) if child is None else child.metrics_listener
+    parts = _parts(premises, editions, door, listener, warnings, drain, reloader, notify, other, child)
     daemon = Daemon(parts, reactor)
     return daemon
 
@@ -119,9 +172,11 @@ def _parts(
     drain: Drain,
     reloader: Reloader,
     notify: Notify,
-    beside: Sequence[tuple[socket, Any]],
+    other: socket | None,
+    child: Child | None,
 ) -> Parts:
-    """What the service starts, in this order."""
+    """What the service starts, in this order. `other` is the port of the metrics alone."""
+    from voxray.edition import beside
     from voxray.service import Parts
 
     office = premises.office
@@ -145,69 +200,7 @@ def _parts(
         reloader=reloader,
         notify=notify,
         vigil=office.vigil,
-        beside=beside,
+        beside=beside(premises, editions.current.settings, other),
+        parent=child,
         on_hangup=door.on_hangup,
     )
-
-
-def _premises(
-    settings: Settings,
-    reactor: Any,
-    files: ThreadWorker,
-    notify: Notify,
-    *,
-    drain_secs: Callable[[], float],
-    ready: Callable[[], bool],
-) -> tuple[Premises, Drain]:
-    """What outlives the configuration, and how it ends."""
-    from twisted.internet.error import ReactorNotRunning
-
-    from voxray import catalog_carriers, gauges, resolving
-    from voxray.call.metronome import Metronome
-    from voxray.call.registry import Registry
-    from voxray.cdr import CallRecords
-    from voxray.drain import Drain
-    from voxray.edition import Premises
-    from voxray.endpoints import ProviderRecorder
-    from voxray.household import Household
-    from voxray.http import HttpClient
-    from voxray.metrics import Metrics
-    from voxray.office import Office
-    from voxray.storing import stores
-    from voxray.web.exposition import MetricsPage
-    from voxray.worker import ThreadWorker
-
-    def stop() -> None:
-        with suppress(ReactorNotRunning):  # it is stopping already
-            reactor.stop()
-
-    metrics = Metrics()
-    kept = stores(settings, metrics, reactor)
-    records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
-    client = catalog_carriers.rest_client(reactor)
-    office = Office(reactor, time.time, client, metrics, records, kept.shared)
-    registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)
-    office.watch(registry)
-    names = ThreadWorker(
-        reactor, "names", resolving.THREADS, resolving.MAX_WAITING, stop_secs=resolving.STOP_SECS
-    )
-    resolving.install(reactor, names)
-    drain = Drain(reactor, Household(registry, office, reactor, metrics, notify, stop), drain_secs)
-    premises = Premises(
-        reactor=reactor,
-        wall_clock=time.time,
-        http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
-        workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
-        names=names,
-        metrics=metrics,
-        records=records,
-        beat=Metronome(reactor, BEAT_SECS),
-        office=office,
-        registry=registry,
-        door=drain,
-        stores=kept,
-        page=MetricsPage(metrics.registry),
-        ready=ready,
-    )
-    gauges.watch(premises, files)
-    return premises, drain

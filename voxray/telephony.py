@@ -117,6 +117,7 @@ class Front:
 
     hooks: Any
     media: MediaResource
+    board: Calls
     calls: Any
     open_for_use: Callable[[], None]
     """From now on calls are placed by these carriers."""
@@ -162,10 +163,12 @@ def front(made: Lines, exchange: Exchange, office: Office, registry: Registry, d
         clock=clock,
         wall_clock=time.time,
         replays=office.replays,
+        colleagues=office.colleagues,
     )
     return Front(
         hooks.resource(),
         MediaResource(office.sockets, reception.admit),
+        calls,
         calls.resource(),
         lambda: office.dialer.use(
             made.controls,

@@ -1,8 +1,8 @@
 """The owner's configuration: a JSON file and the environment, made into `voxray.settings.Settings`.
 
-The table of keys is in `keys`; `read` reads the file, `values` types what was given, `assemble` applies
-defaults and rules, `checks` refuses what cannot work. Imports neither twisted nor numpy: a mistake is
-reported at once.
+The table of keys is in `keys`; `read` reads the file (`source`: which one), `values` types what was given,
+`assemble` applies defaults and rules, `checks` refuses what cannot work. Imports neither twisted nor numpy: a
+mistake is reported at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from voxray.config.assemble import assemble
 from voxray.config.checks import check
 from voxray.config.credentials import DIRECTORY_ENV
-from voxray.config.read import choose_path, read_document
+from voxray.config.read import choose_path, parse_document, read_document
 from voxray.config.values import Reader
 from voxray.errors import ConfigError
 from voxray.settings import Settings
@@ -49,16 +49,20 @@ def load(
     strict: bool = False,
     installed: Callable[[str], bool] = installed,
     cwd: str = "",
+    text: bytes | None = None,
 ) -> Loaded:
     """Reads `path` (None: VOXRAY_CONFIG, else /etc/voxray.json). Raises ConfigError.
 
     `overrides` maps keys to texts from the command line; they win over the environment. `cwd` is where
-    relative paths in those two start; empty: the working directory.
+    relative paths in those two start; empty: the working directory. `text`: what was read of the file before.
     """
     mistakes: list[str] = []
     cwd = cwd or os.getcwd()
     chosen = choose_path(path, environ, cwd)
-    document = read_document(chosen, mistakes.append)
+    if text is None:
+        document = read_document(chosen, mistakes.append)
+    else:
+        document = parse_document(text, chosen, mistakes.append)
     reader = Reader(
         chosen,
         os.path.dirname(chosen),

@@ -52,8 +52,11 @@ SERVER = Section(
             "every connection begins with a PROXY header (version 1 or 2) and comes from one of "
             "`trusted_proxies`; others are dropped", "server.proxy_protocol",
             proof="tests.test_settings_effect_proxies.LineTests.test_proxy_protocol", restart=True),
-        Key("workers", Whole(1, 1024), 1, "processes sharing the port", "server.workers",
-            later="one process runs", restart=True),
+        Key("workers", Whole(1, 1024), 1,
+            "processes that share the port and the calls, one for each core; more than 1: a parent that runs "
+            "no calls, and so many workers ([operations.md](operations.md#several-processes))",
+            "server.workers",
+            proof="tests.test_e2e_workers.CallsTests.test_calls_over_two_workers", restart=True),
     ),
 )  # fmt: skip
 
@@ -124,7 +127,8 @@ CALLS = Section(
             "empty: no calls, and `/` is a status page", "calls.carrier",
             proof="tests.test_settings_effect_server.WebhookTests.test_runner_transport"),
         Key("max_calls", Whole(1, 100_000), 200,
-            "calls at once; more are refused as busy; with `session_store: redis` of all instances together",
+            "calls at once, of all workers together; more are refused as busy; with `session_store: redis` "
+            "of all instances",
             "calls.max_calls",
             proof="tests.test_settings_effect_server.WebhookTests.test_max_calls"),
         Key("caller_id", Text(), "", "our number, for calls that `POST /api/v1/calls` places without `from`",

@@ -23,10 +23,11 @@ def choose_path(option: str | None, environ: Mapping[str, str], cwd: str = "") -
 
 def read_document(path: str, warn: Callable[[str], None]) -> dict[str, object]:
     """The top-level object of the file. Raises ConfigError."""
-    return parse_document(_read(path), path, warn)
+    return parse_document(read_bytes(path), path, warn)
 
 
-def _read(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """Raises ConfigError."""
     try:
         with open(path, "rb") as file:
             data = file.read(SIZE_MAX + 1)

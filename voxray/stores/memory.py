@@ -185,6 +185,11 @@ class MemoryBoard:
     async def seen(self, carrier: str, call_sid: str) -> bool:
         return await self.live(carrier, call_sid) or bool(self._over.get(repr((carrier, call_sid))))
 
+    def holder(self, call: LiveCall) -> LiveCall | None:
+        """Which stream of that call has the place."""
+        held = self._calls.get(key_of(call))
+        return None if held is None else held[0]
+
     def _hold(self, call: LiveCall) -> None:
         self._calls[key_of(call)] = (call, self._clock() + self._ttl_secs)
 

@@ -82,8 +82,14 @@ class Shared:
         clock: IReactorTime,
         degraded: Callable[[bool], None],
         lost: Callable[[str], None] = lambda lease: None,
+        keeper: str = "Redis",
+        there: bool = False,
     ) -> None:
-        """`node`: our name, the same at each start. `lost(lease)`: that call has a newer stream elsewhere."""
+        """`node`: our name, the same at each start. `lost(lease)`: that call has a newer stream elsewhere.
+
+        `keeper` is who keeps the stores, for the log; `there`: nobody will say that it came, it is there.
+        """
+        self._keeper, self._there = keeper, there
         self._common, self.node, self._clock = common, node, clock
         self._degraded, self.lost = degraded, lost
         self.standing = Standing(limit)
@@ -96,7 +102,7 @@ class Shared:
 
     # -- the service ---------------------------------------------------------
     async def start(self) -> None:
-        self._beats.start(RENEW_SECS, now=False)
+        self._beats.start(RENEW_SECS, now=self._there)
 
     async def stop(self) -> None:
         """What was told last still goes out."""
@@ -222,7 +228,8 @@ class Shared:
     def _failed(self) -> None:
         if not self.standing.degraded:
             self._degraded(True)
-            self.log.warn("without Redis tokens and max_calls are this process's own")
+            text = "without {keeper} tokens and max_calls are this process's own"
+            self.log.warn(text, keeper=self._keeper)
         self.standing.failed()
 
     # -- inside --------------------------------------------------------------

@@ -19,6 +19,7 @@ from voxray.call.dials import Dial, Dials, DialState
 from voxray.frames import CallInfo
 from voxray.stores.forms import digest
 from voxray.web.api import problems
+from voxray.web.colleagues import LATE, Colleagues, Reply
 from voxray.web.dialing import CannotDial, Dialer, Order
 from voxray.web.envelope import failure, success
 from voxray.web.keys import Keys
@@ -41,6 +42,8 @@ class LiveCall(Protocol):
     def end_now(self, reason: str) -> None: ...
 
 
+list_of = list  # a route of that name hides it
+NO_SUCH_CALL = Reply(404, message="No such call")
 Handler = Callable[..., Any]
 Outcome = Dial | CannotDial
 Replays = OrderedDict[str, tuple[bytes, Deferred[Outcome]]]
@@ -80,12 +83,14 @@ class Calls:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         replays: Replays | None = None,
+        colleagues: Colleagues | None = None,
     ) -> None:
-        """`replays`: the orders that came with an Idempotency-Key."""
+        """`replays`: orders that came with an Idempotency-Key; `colleagues`: processes on the same port."""
         self.keys = keys
         self._live, self._dials, self._dialer = live, dials, dialer
         self._caller_id, self._longest_secs = caller_id, longest_secs
         self._draining, self._clock, self._wall_clock = draining, clock, wall_clock
+        self._colleagues = colleagues
         self._replays: Replays = OrderedDict() if replays is None else replays
 
     def resource(self) -> Any:
@@ -94,38 +99,89 @@ class Calls:
     # -- the routes ------------------------------------------------------------
     @app.route(PATH, methods=["GET"])
     @with_key
-    def list(self, request: Any) -> bytes:
+    async def list(self, request: Any) -> bytes:
         """Those that are up and those that ring."""
-        calls = [self._of_call(call) for call in self._live()]
-        calls += [self._of_dial(dial) for dial in self._dials.dialing]
-        return success(request, {"calls": calls, "draining": self._draining()})
+        view: dict[str, object] = {"calls": self.here(), "draining": self._draining()}
+        if self._colleagues is not None:
+            others, missing = await self._colleagues.calls()
+            view["calls"] = self.here() + others
+            if missing:
+                view["incomplete"] = True  # a process did not answer
+        return success(request, view)
 
     @app.route(PATH, methods=["POST"])
     @with_key
     async def place(self, request: Any) -> bytes:
         """201 once the carrier has taken the order; an Idempotency-Key asked again is answered again."""
-        body = request.content.read()
-        if self._draining():
-            request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
-            return failure(request, 503, "Service unavailable")
-        sent = request.getHeader("Idempotency-Key")
+        body, sent, reply = request.content.read(), request.getHeader("Idempotency-Key"), None
         key = digest(sent) if sent else ""
+        if key and self._colleagues is not None:
+            reply = await self._colleagues.place(key, body)
+        return _rendered(request, reply or await self.place_here(key, body))
+
+    @app.route(f"{PATH}/<call_id>", methods=["GET"])
+    @with_key
+    async def show(self, request: Any, call_id: str) -> bytes:
+        """One of them; one that we placed for an hour after its end too."""
+        reply = self.show_here(call_id)
+        if reply is None and self._colleagues is not None:
+            reply = await self._colleagues.show(call_id)
+        return _rendered(request, reply or NO_SUCH_CALL)
+
+    @app.route(f"{PATH}/<call_id>", methods=["DELETE"])
+    @with_key
+    async def end(self, request: Any, call_id: str) -> bytes:
+        """Hangs up, or gives up what rings."""
+        reply = await self.end_here(call_id)
+        if reply is None and self._colleagues is not None:
+            reply = await self._colleagues.end(call_id)
+        return _rendered(request, reply or NO_SUCH_CALL)
+
+    # -- this process's: colleagues.Board ------------------------------------------
+    def here(self) -> list_of[dict[str, object]]:
+        """Its calls, up or ringing."""
+        return [*map(self._of_call, self._live()), *map(self._of_dial, self._dials.dialing)]
+
+    def show_here(self, call_id: str) -> Reply | None:
+        if (call := self._call(call_id)) is not None:
+            return Reply(200, self._of_call(call))
+        if (dial := self._dials.get(call_id)) is not None:
+            return Reply(200, self._of_dial(dial))
+        return None
+
+    async def end_here(self, call_id: str) -> Reply | None:
+        if (call := self._call(call_id)) is not None:
+            call.end_now("operator")
+            return Reply(200, {"id": call_id, "status": "ending"})
+        dial = self._dials.get(call_id)
+        if dial is None or dial.state is not DialState.DIALING:
+            return None
+        try:
+            await self._dialer.give_up(call_id)
+        except CannotDial as problem:
+            return Reply(problem.status, message=str(problem))
+        return Reply(200, {"id": call_id, "status": "ended"})
+
+    async def place_here(self, key: str, body: bytes) -> Reply:
+        """`key` may be empty."""
+        if self._draining():
+            return LATE
         if key and (before := self._replays.get(key)) is not None:
             if before[0] != body:
-                return failure(request, 409, "This Idempotency-Key came with another order")
-            return await self._placed(request, before[1])
+                return Reply(409, message="This Idempotency-Key came with another order")
+            return await self._placed(before[1])
         try:
             order = order_of(body, self._caller_id, self._longest_secs)
         except BadOrder as bad:
             if not bad.details:
-                return failure(request, 400, "Invalid JSON body")
-            return failure(request, 422, "Invalid order", bad.details)
+                return Reply(400, message="Invalid JSON body")
+            return Reply(422, message="Invalid order", details=bad.details)
         placing = Deferred.fromCoroutine(self._outcome(order, key))
         if key:
             self._replays[key] = (body, placing)
             if len(self._replays) > _MAX_REPLAYS:
                 self._replays.popitem(last=False)
-        return await self._placed(request, placing)
+        return await self._placed(placing)
 
     async def _outcome(self, order: Order, key: str) -> Outcome:
         """Whether it was placed. Where it surely was not, the same key may try again."""
@@ -136,7 +192,7 @@ class Calls:
                 self._replays.pop(key, None)
             return problem
 
-    async def _placed(self, request: Any, placing: Deferred[Outcome]) -> bytes:
+    async def _placed(self, placing: Deferred[Outcome]) -> Reply:
         """The answer to an order, perhaps not the first to ask for it; whoever goes away leaves it be."""
         waiting: Deferred[Outcome] = Deferred()
 
@@ -147,38 +203,8 @@ class Calls:
         placing.addCallbacks(settled, waiting.errback)
         outcome = await waiting
         if isinstance(outcome, CannotDial):
-            if outcome.status == 503:
-                request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
-            return failure(request, outcome.status, str(outcome))
-        view = self._of_dial(outcome)
-        request.setHeader(b"Location", f"{PATH}/{view['id']}".encode("ascii"))
-        return success(request, view, 201)
-
-    @app.route(f"{PATH}/<call_id>", methods=["GET"])
-    @with_key
-    def show(self, request: Any, call_id: str) -> bytes:
-        """One of them; one that we placed for an hour after its end too."""
-        if (call := self._call(call_id)) is not None:
-            return success(request, self._of_call(call))
-        if (dial := self._dials.get(call_id)) is not None:
-            return success(request, self._of_dial(dial))
-        return failure(request, 404, "No such call")
-
-    @app.route(f"{PATH}/<call_id>", methods=["DELETE"])
-    @with_key
-    async def end(self, request: Any, call_id: str) -> bytes:
-        """Hangs up, or gives up what rings."""
-        if (call := self._call(call_id)) is not None:
-            call.end_now("operator")
-            return success(request, {"id": call_id, "status": "ending"})
-        dial = self._dials.get(call_id)
-        if dial is None or dial.state is not DialState.DIALING:
-            return failure(request, 404, "No such call")
-        try:
-            await self._dialer.give_up(call_id)
-        except CannotDial as problem:
-            return failure(request, problem.status, str(problem))
-        return success(request, {"id": call_id, "status": "ended"})
+            return Reply(outcome.status, message=str(outcome))
+        return Reply(201, self._of_dial(outcome))
 
     # -- views -----------------------------------------------------------------
     def _call(self, call_id: str) -> LiveCall | None:
@@ -213,6 +239,16 @@ class Calls:
 
     def _date(self, secs_ago: float) -> str:
         return datetime.fromtimestamp(self._wall_clock() - secs_ago, UTC).isoformat(timespec="seconds")
+
+
+def _rendered(request: Any, reply: Reply) -> bytes:
+    if reply.status == 503:
+        request.setHeader(b"Retry-After", _RETRY_AFTER_SECS)
+    if reply.message:
+        return failure(request, reply.status, reply.message, reply.details)
+    if reply.status == 201:
+        request.setHeader(b"Location", f"{PATH}/{reply.data['id']}".encode("ascii"))
+    return success(request, reply.data, reply.status)
 
 
 problems(Calls.app)

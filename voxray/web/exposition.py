@@ -11,12 +11,13 @@ from typing import Any
 from klein import Klein
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from voxray.errors import StoreUnavailable
 from voxray.web.api import problems
 from voxray.web.envelope import failure
 from voxray.web.keys import Keys
 
-Exposition = Callable[[], Coroutine[Any, Any, bytes | None]]
-"""The text of several processes, however it is gathered; None: it cannot be had now."""
+Exposition = Callable[[], Coroutine[Any, Any, bytes]]
+"""The text of several processes, however it is gathered. Raises StoreUnavailable."""
 
 
 class MetricsPage:
@@ -38,8 +39,9 @@ class MetricsPage:
         if not self._enabled:
             request.setResponseCode(204)
             return b""
-        told = generate_latest(self._registry) if self._exposition is None else await self._exposition()
-        if told is None:  # one process's numbers alone would look like a restart
+        try:
+            told = generate_latest(self._registry) if self._exposition is None else await self._exposition()
+        except StoreUnavailable:  # one process's numbers alone would look like a restart
             return failure(request, 503, "Service unavailable")
         request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
         return told
