@@ -121,6 +121,7 @@ def main() -> None:
         "greeting": "Hello, this is the front desk.",
         "log_level": "warn",
         "drain_timeout_secs": 0,
+        "max_lag_ms": 0,
     }
     with tempfile.TemporaryDirectory() as directory:
         daemon = Daemon(Path(directory), settings, hook=METER)

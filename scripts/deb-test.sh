@@ -139,7 +139,7 @@ bootstrap() { # the smallest Debian with what the package depends on, from where
         grep -E " $suite(-[a-z]+)? " | sort -u >"$work/sources" || true
     [ -s "$work/sources" ] || echo "deb http://deb.debian.org/debian $suite main" >"$work/sources"
     mmdebstrap --quiet --variant=minbase --format=directory --aptopt="$work/apt.conf" \
-        --include="systemd,systemd-sysv,dbus,openssl,man-db,certbot,pebble,$depends" "$suite" "$root" "$work/sources"
+        --include="systemd,systemd-sysv,dbus,openssl,man-db,certbot,pebble,procps,$depends" "$suite" "$root" "$work/sources"
     # A man page cannot be looked at if it is left out, and in minbase nothing is.
     rm -f "$root/etc/machine-id" && touch "$root/etc/machine-id"
     echo '127.0.0.1 localhost bot.example.com' >"$root/etc/hosts"
@@ -263,6 +263,31 @@ bc_() { awk "BEGIN { print $1 }"; }
 restarted() { local pid; pid=$(state MainPID) && [ "$pid" != "$1" ] && [ "$pid" != 0 ]; }
 answers_anew() { restarted "$1" && answers http://127.0.0.1:8080/ready; }
 
+workers_part() {
+    local parent first
+    configure workers=2
+    began=$(now)
+    check "two workers on the port, within the unit's sandbox" inside systemctl restart voxray
+    check "  ... who tell how they are" is "answering, 0 calls, 2 workers" "$(state StatusText)"
+    check "  ... and take a call" signed --public-url https://bot.example.com/
+    parent=$(state MainPID) first=$(workers | head -n 1)
+    inside kill -KILL "$first"
+    check "one that is killed is replaced" within 30 replaced "$first"
+    first=$(workers | head -n 1)
+    inside kill -STOP "$first"
+    check "one that hangs is replaced, by the watchdog's time" within 60 replaced "$first"
+    check "  ... and a call is taken" signed --public-url https://bot.example.com/
+    check "  ... by the same daemon" is "$parent" "$(state MainPID)"
+    first=$(workers | head -n 1)
+    configure workers=1
+    check "they stop" inside systemctl restart voxray
+    check "  ... all of them" not inside kill -0 "$first"
+}
+workers() { inside pgrep --parent "$(state MainPID)" -f voxray.workers; }
+replaced() { # replaced PID: it is gone, and there are two that serve
+    ! workers | grep -qx "$1" && [ "$(workers | wc -l)" -eq 2 ] && state StatusText | grep -q ', 2 workers$'
+}
+
 stop_part() {
     began=$(now)
     check "it stops" inside systemctl stop voxray
@@ -383,6 +408,8 @@ say "reload"
 reload_part
 say "watchdog, and SIGKILL"
 watchdog_part
+say "workers"
+workers_part
 say "stop"
 stop_part
 say "socket unit"

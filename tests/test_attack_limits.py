@@ -224,6 +224,22 @@ def client_hello() -> bytes:
 
 
 class StallTests(LimitsTestCase):
+    @shows("F55")
+    def test_aborted(self) -> None:
+        """The signal of a watchdog in the middle of a stall: what the process was at is on its stderr."""
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        (directory / "sitecustomize.py").write_text(HOOK, encoding="ascii")
+        daemon = self.daemon(stall_log_secs=0)
+        daemon._environ["PYTHONPATH"] = f"{directory}:{ROOT}"
+        daemon.start()
+        daemon.process.send_signal(signal.SIGUSR1)
+        time.sleep(0.4)
+        daemon.process.send_signal(signal.SIGABRT)
+        self.assertEqual(daemon.process.wait(10), -signal.SIGABRT)
+        self.assertIn("in the_culprit", daemon.log())
+        self.assertNotIn("the reactor has done nothing else", daemon.log())
+
     @shows("F55", "F58")
     def test_culprit(self) -> None:
         """F55: a reactor blocked for 1.2 s: one line, in time, with the name of the function, and a count."""

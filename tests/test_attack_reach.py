@@ -45,7 +45,9 @@ class RequestTests(SynchronousTestCase):
         line = Line(house)
         head = f"POST {path} HTTP/1.1\r\nHost: h.example\r\nX-API-Key: key\r\nContent-Type: {kind}\r\n"
         line.raw(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        return int(line.transport.value().split()[1])
+        status = int(line.transport.value().split()[1])
+        line.lose()
+        return status
 
     def test_bodies(self) -> None:
         """Sessions, offers, orders and webhooks whose every field is an address: never dialled."""

@@ -26,7 +26,7 @@ from voxray.simulator.script import Do, Script, Step, keys
 
 CALLS = 20
 TALKS = Script(
-    (Step(Do.WAIT, secs=7.0), keys("1#"), Step(Do.WAIT, secs=3.0), keys("2#"), Step(Do.WAIT, secs=1.0))
+    (Step(Do.WAIT, secs=7.0), keys("1#"), Step(Do.WAIT, secs=3.0), keys("2#"), Step(Do.WAIT, secs=2.0))
 )
 IS_HUNG_UP_ON = Script((Step(Do.EXPECT_HANG_UP),), expect_hang_up=True)
 
@@ -85,7 +85,8 @@ class CrashTests(OfficeTestCase):
             results.append(result)
             self.assertEqual((result.ended_by, len(result.reattached)), ("caller", 1))
             self.assertEqual(len(result.close_codes), 2)
-            self.assertIsNotNone(result.turns[-1].reply_began)  # the new agent answers
+            answered = [turn for turn in result.turns[1:] if turn.reply_began is not None]
+            self.assertTrue(answered, result.turns)  # by the new agent
         self.assertEqual(self.board.requests, [])
         worst = max(result.reattached[0] for result in results)
         sys.stdout.write(f"\nall callers are back {worst:.1f} s after kill -9\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet.error import ReactorNotRunning
 
-from voxray import catalog_carriers, gauges, resolving
+from voxray import catalog_carriers, gauges, resolving, storing
 from voxray.call.metronome import Metronome
 from voxray.call.registry import Registry
 from voxray.cdr import CallRecords
@@ -26,7 +26,6 @@ from voxray.metrics import Metrics
 from voxray.office import Office
 from voxray.settings import Settings
 from voxray.stores.shared import Shared
-from voxray.storing import stores
 from voxray.systemd import Notify
 from voxray.web.colleagues import Colleagues
 from voxray.web.exposition import MetricsPage
@@ -49,7 +48,7 @@ def groundwork(
 ) -> tuple[Premises, Drain]:
     """`child`: this process is one of several."""
     metrics = Metrics()
-    kept = stores(settings, metrics, reactor, child)
+    kept = storing.stores(settings, metrics, reactor, child)
     records = CallRecords(settings.calls.cdr_file, files, reactor, time.time, metrics.cdr_lost)
     office = _office(reactor, metrics, records, kept.shared, child)
     registry = Registry(clock=reactor, metrics=metrics, expectations=office.expectations)

@@ -219,7 +219,7 @@ def _schemas() -> Json:
     order = {
         "to": _NUMBER,
         "from": _NUMBER,
-        "carrier": {"enum": ["twilio", "telnyx", "plivo", "exotel", None]},
+        "carrier": {"enum": ["twilio", "telnyx", "plivo", "exotel", "", None]},
         "body": {"type": ["object", "null"]},
         "max_call_secs": {"type": ["number", "null"], "minimum": 0},
     }
