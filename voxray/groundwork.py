@@ -31,7 +31,8 @@ from voxray.web.colleagues import Colleagues
 from voxray.web.exposition import MetricsPage
 from voxray.workers.child import Child
 
-EARS_THREADS = 2
+ENGINES = (("ears", 2), ("voice", 1))
+"""Their threads."""
 BEAT_SECS = 0.02
 
 
