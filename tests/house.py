@@ -28,7 +28,7 @@ from tests.test_call_call import QUIET, TONE
 from tests.test_media_socket import start
 from tests.test_web_http import Answer
 from tests.wsframes import PING, ServerFrame, close_code, frame, handshake, server_frames
-from voxray import catalog, collector, inference, logs, tap, worker
+from voxray import catalog, collector, groundwork, inference, logs, tap, worker
 from voxray.call.expected import Expected
 from voxray.config import Loaded
 from voxray.frames import ULAW_8K, CallInfo, Speech
@@ -158,7 +158,8 @@ class House:
         case.patch(collector, "gc", still)
         case.patch(worker, "ThreadWorker", InlineWorker)
         dates = SimpleNamespace(time=lambda: BEGAN_AT + self.reactor.seconds() - 100)
-        case.patch(tap, "time", dates)
+        for module in (tap, groundwork):
+            case.patch(module, "time", dates)
         made = loaded({**BASE, "port": free_port(), **(document or {})}, **environ)
         self.settings = made.settings
         self._document, self._environ = (

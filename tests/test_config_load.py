@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.configs import LOCAL, SILERO, document_of, loaded, settings
 from voxray.config import from_document
+from voxray.config.checks import FIXED_PHRASES
 from voxray.config.keys import GROUPS, KEYS, MAPS
 from voxray.errors import ConfigError
 from voxray.settings import Settings
@@ -77,7 +78,10 @@ class DefaultTests(SynchronousTestCase):
     def test_english_phrases(self) -> None:
         """An agent that speaks German is not left with English phrases unnoticed."""
         self.assertIn('language is "de"', str(loaded({"language": "de"}).warnings))
-        self.assertNotIn("language", str(loaded({"language": "de", "goodbye": "Tschüs"}).warnings))
+        set_ = dict.fromkeys(FIXED_PHRASES, "Tschüs")
+        self.assertNotIn('language is "de"', str(loaded({"language": "de", **set_}).warnings))
+        del set_["apology"]
+        self.assertIn("until you set them: apology", str(loaded({"language": "de", **set_}).warnings))
         self.assertNotIn("language", str(loaded({"language": "en-GB"}).warnings))
 
 

@@ -16,7 +16,7 @@ from tests.dangers import shows
 from tests.signers import HOST, SIGNERS
 from tests.test_attack_trust import PATH, Trusted
 from tests.test_stores_shared import kept_in_memory
-from voxray import groundwork, storing
+from voxray import storing
 from voxray.call.expected import Expected
 from voxray.stores.memory import MemoryReplays, MemorySessions
 from voxray.stores.ports import RENEW_SECS, TTL_SECS
@@ -38,7 +38,7 @@ class Together(SynchronousTestCase):
         self.outage: list[bool] = []
         self.board, self.common = kept_in_memory(self.clock, self.outage)
         self.shared: list[Shared] = []
-        self.patch(groundwork, "stores", self.stores)
+        self.patch(storing, "stores", self.stores)
 
     def stores(self, settings: Any, metrics: Any, reactor: Any, parent: Any = None) -> storing.Stores:
         made = Shared(

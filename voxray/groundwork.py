@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet.error import ReactorNotRunning
 
-from voxray import catalog_carriers, gauges, resolving, storing
+from voxray import catalog_carriers, gauges, resolving, storing, worker
 from voxray.call.metronome import Metronome
 from voxray.call.registry import Registry
 from voxray.cdr import CallRecords
@@ -29,17 +29,17 @@ from voxray.stores.shared import Shared
 from voxray.systemd import Notify
 from voxray.web.colleagues import Colleagues
 from voxray.web.exposition import MetricsPage
-from voxray.worker import ThreadWorker
 from voxray.workers.child import Child
 
-EARS_THREADS = 2
+ENGINES = (("ears", 2), ("voice", 1))
+"""Their threads."""
 BEAT_SECS = 0.02
 
 
 def groundwork(
     settings: Settings,
     reactor: Any,
-    files: ThreadWorker,
+    files: worker.ThreadWorker,
     notify: Notify,
     *,
     drain_secs: Callable[[], float],
@@ -59,7 +59,10 @@ def groundwork(
         reactor=reactor,
         wall_clock=time.time,
         http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
-        workers=(ThreadWorker(reactor, "ears", EARS_THREADS), ThreadWorker(reactor, "voice", 1)),
+        workers=(
+            worker.ThreadWorker(reactor, "ears", EARS_THREADS),
+            worker.ThreadWorker(reactor, "voice", 1),
+        ),
         names=resolving.install(reactor),
         metrics=metrics,
         records=records,
