@@ -59,10 +59,7 @@ def groundwork(
         reactor=reactor,
         wall_clock=time.time,
         http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
-        workers=(
-            worker.ThreadWorker(reactor, "ears", EARS_THREADS),
-            worker.ThreadWorker(reactor, "voice", 1),
-        ),
+        workers=(worker.ThreadWorker(reactor, *ENGINES[0]), worker.ThreadWorker(reactor, *ENGINES[1])),
         names=resolving.install(reactor),
         metrics=metrics,
         records=records,
