@@ -246,6 +246,7 @@ def judge(verdicts: Verdicts, shares: list[dict[str, Any]], records: dict[str, A
     for name, figures in (
         ("webhook to socket, ms", [call["setup_ms"] for call in there]),
         ("key to the reply's first audio, ms", [ms for call in there for ms in call["reply_ms"]]),
+        ("gaps of the calls that had one, ms", [call["gap_ms"] for call in there if call["gap_ms"]]),
     ):
         ordered = sorted(figures) or [0.0]
         middle, p95 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]
@@ -263,7 +264,7 @@ def main(options: argparse.Namespace) -> int:
         daemon.ready()
         print(f"load before: {os.getloadavg()[0]:.1f}", flush=True)
         asking = [share_of(options, number, daemon.port) for number in range(options.callers)]
-        time.sleep(options.calls / options.per_sec + options.secs / 2 + 1.0)
+        time.sleep(options.calls / options.per_sec + options.secs / 4)
         log = daemon.log.read_text("utf-8")
         workers = [int(pid) for pid in re.findall(r"worker \d+ is process (\d+)", log)] or [
             daemon.process.pid

@@ -55,11 +55,12 @@ def groundwork(
     office.watch(registry)
     household = Household(registry, office, reactor, metrics, notify, partial(_stop, reactor))
     drain = Drain(reactor, household, drain_secs)
+    ears, voice = (worker.ThreadWorker(reactor, name, threads) for name, threads in ENGINES)
     premises = Premises(
         reactor=reactor,
         wall_clock=time.time,
         http=HttpClient(reactor, recorder=ProviderRecorder(metrics.registry)),
-        workers=(worker.ThreadWorker(reactor, *ENGINES[0]), worker.ThreadWorker(reactor, *ENGINES[1])),
+        workers=(ears, voice),
         names=resolving.install(reactor),
         metrics=metrics,
         records=records,
