@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import re
@@ -261,6 +262,7 @@ def main(options: argparse.Namespace) -> int:
         return 0
     with tempfile.TemporaryDirectory() as directory:
         daemon = Daemon(Path(directory), {**SETTINGS, "workers": options.workers})
+        atexit.register(daemon.process.terminate)  # also when something here fails
         daemon.ready()
         print(f"load before: {os.getloadavg()[0]:.1f}", flush=True)
         asking = [share_of(options, number, daemon.port) for number in range(options.callers)]
