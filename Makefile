@@ -21,8 +21,8 @@ BIN := .venv/bin
 CODE := $(wildcard voxray tests scripts bench twisted)
 TRIAL := $(BIN)/python -m twisted.trial --random $(SEED)
 
-# Tests that play calls in real time against a daemon of their own. Two at once on two cores would make each other late.
-LIVE := $(shell grep -lE 'tests\.(attackers|e2e_office)|simulator\.(daemon|session)' tests/test_*.py)
+# Tests that measure calls in real time. Two at once on two cores would make each other late.
+LIVE := tests/test_e2e_rolling.py $(shell grep -lE 'tests\.e2e_office|attackers import .*Sentinel' tests/test_*.py)
 QUICK := $(filter-out $(LIVE),$(wildcard tests/test_*.py))
 
 help: ## this list
