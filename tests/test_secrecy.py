@@ -262,7 +262,15 @@ class SecrecyTests(SecrecyCase):
             self.assertIn("turn 1", self.shown["log"])
             self.assertIn(NUMBER, self.shown["records"])  # that is what the owner asked for
             for where in ("log", "metrics", "ps"):
-                for canary in (NUMBER, NUMBER[1:], CARD, CARD.replace(" ", ""), CARD[:9], KEYED, "canary-name"):
+                for canary in (
+                    NUMBER,
+                    NUMBER[1:],
+                    CARD,
+                    CARD.replace(" ", ""),
+                    CARD[:9],
+                    KEYED,
+                    "canary-name",
+                ):
                     self.assertNotIn(canary, self.shown[where], where)
 
         return threads.deferToThread(self.live, log_level="info").addCallback(look)
