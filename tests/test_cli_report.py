@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cli import Screen
 from tests.dangers import shows
-from voxray.cli.report import HIDDEN, Finding, Masking, Paper, Verdict, failed, plain, tally
+from voxray.cli.report import Finding, Paper, Verdict, failed, plain, tally
+from voxray.masking import HIDDEN, Masking
 
 SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), min_size=6, max_size=20)
 

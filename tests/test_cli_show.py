@@ -6,9 +6,9 @@ from typing import Any
 
 from tests.cli import CommandCase
 from tests.configs import document_of
-from voxray.cli.report import HIDDEN
 from voxray.config.keys import KEYS
 from voxray.config.kinds import Secrets
+from voxray.masking import HIDDEN
 
 
 class ShowTests(CommandCase):

@@ -18,7 +18,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.dangers import shows
+from voxray import logs
 from voxray.logs import MAX_CHARS, MAX_TRACEBACK_CHARS, json_line, make_observer, text_line
+from voxray.masking import HIDDEN, Masking
 from voxray.settings import LogSettings
 
 HOSTILE = (
@@ -49,6 +51,43 @@ def event(**fields: Any) -> LogEvent:
         "log_format": "heard {what}",
         **fields,
     }
+
+
+@shows("T10")
+class SecretTests(SynchronousTestCase):
+    """A library that is told a key may say it, and an exception may have it in its words."""
+
+    def setUp(self) -> None:
+        self.patch(logs, "_secrets", set())
+        self.patch(logs, "_masking", Masking())
+
+    def written(self, json_lines: bool, **fields: Any) -> str:
+        stream = io.StringIO()
+        make_observer(stream, lambda: LogSettings(json=json_lines))(event(**fields))
+        return stream.getvalue()
+
+    def test_by_value(self) -> None:
+        """In text, in JSON with its escapes, and in tracebacks; an old secret is one still."""
+        logs.conceal(['key "one" 1', "key-two-2"])
+        logs.conceal(["key-three-3"])
+        for json_lines in (False, True):
+            for secret in ('key "one" 1', "key-two-2", "key-three-3"):
+                line = self.written(json_lines, what=f"<{secret}>", log_failure=failed(f"no: {secret}"))
+                self.assertEqual(line.count(HIDDEN), 2, line)
+                self.assertNotIn(secret, line)
+                self.assertNotIn(json.dumps(secret)[1:-1], line)
+                if json_lines:
+                    self.assertEqual(json.loads(line)["msg"], f"heard <{HIDDEN}>")
+
+    def test_by_look(self) -> None:
+        """What looks like a key, and whoever stands before an @ in a URL."""
+        line = self.written(False, what="sk-abcdefghijklmnop redis://user:word@host/0")
+        self.assertTrue(line.endswith(f"heard {HIDDEN} redis://{HIDDEN}@host/0\n"), line)
+
+    def test_the_rest_is_left(self) -> None:
+        """A short secret would be found in innocent words."""
+        logs.conceal(["he"])
+        self.assertIn("heard the word", self.written(True, what="the word"))
 
 
 @shows("T12")

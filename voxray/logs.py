@@ -2,7 +2,8 @@
 
 `choose` is called once the settings are known, and when they are read again; `observer` is what twistd calls
 when it starts logging. An event is always one line, of bounded length: control characters of a stranger's
-making, and the line ends of tracebacks, are escaped.
+making, and the line ends of tracebacks, are escaped. Secrets of the configuration are taken out by value, for
+libraries and exceptions do not know that they are some.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -20,6 +21,7 @@ from zope.interface import provider
 
 from voxray.call.record import FIELDS
 from voxray.logsink import LOSSES, PatientLines
+from voxray.masking import Masking
 from voxray.settings import LogSettings
 
 LEVELS = {"debug": LogLevel.debug, "info": LogLevel.info, "warn": LogLevel.warn, "error": LogLevel.error}
@@ -33,12 +35,21 @@ MAX_TRACEBACK_CHARS = 32_768
 
 _chosen = LogSettings()
 _name = ""
+_secrets: set[str] = set()
+_masking = Masking()
 
 
 def choose(settings: LogSettings) -> None:
     """What the `observer` writes from now on."""
     global _chosen
     _chosen = settings
+
+
+def conceal(secrets: Iterable[str]) -> None:
+    """Never to be written; those of before are not forgotten, for running calls keep theirs."""
+    global _masking
+    _secrets.update(secrets)
+    _masking = Masking(_secrets)
 
 
 def be_called(name: str) -> None:
@@ -56,7 +67,7 @@ def make_observer(stream: IO[str] | None, settings: Callable[[], LogSettings]) -
     """Writes events of the level and above to `stream`; the settings are asked at every event."""
 
     def to_line(event: LogEvent) -> str:
-        return json_line(event) if settings().json else text_line(event)
+        return _masking(json_line(event) if settings().json else text_line(event))
 
     lines = PatientLines(stream, to_line)
 

@@ -17,6 +17,7 @@ from voxray import __version__, config, logs
 from voxray.config.source import Source
 from voxray.errors import ConfigError
 from voxray.listening import Passed, passed
+from voxray.masking import secrets_in
 from voxray.settings import LogSettings, Settings
 
 GO_FLAGS = ("config", "transport", "port", "proxy", "dialin", "init", "strict", "help")
@@ -106,6 +107,7 @@ class Options(usage.Options):
     def _choose_log(self) -> None:
         """On a terminal or under systemd we write the log; --logger, --logfile and --syslog are twistd's."""
         logs.choose(self.settings.logs)
+        logs.conceal(secrets_in(self.settings))
         twistd = self.parent
         if twistd is None or not twistd.get("nodaemon"):
             return

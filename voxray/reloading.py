@@ -22,6 +22,7 @@ from voxray.config.keys import KEYS
 from voxray.edition import Edition
 from voxray.errors import ConfigError, ProviderError
 from voxray.interfaces import Worker
+from voxray.masking import secrets_in
 from voxray.settings import Settings
 
 
@@ -113,6 +114,7 @@ class Reloader:
         try:
             loaded = await self._worker.run(self._load)
             settings = with_lasting(loaded.settings, before)
+            logs.conceal(secrets_in(settings))
             await self._editions.change(self._build(settings, self._editions.current))
         except CancelledError:
             raise

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from voxray import catalog, catalog_carriers
 from voxray.cli.given import Given, given
 from voxray.cli.plan import Row, rows
-from voxray.cli.report import Finding, Masking, Paper, Verdict, failed, tally
+from voxray.cli.report import Finding, Paper, Verdict, failed, tally
 from voxray.errors import ConfigError
+from voxray.masking import Masking
 
 
 def run(options: argparse.Namespace) -> int:

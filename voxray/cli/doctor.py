@@ -17,10 +17,11 @@ from voxray.cli import machine, public
 from voxray.cli.exchange import TLS_SCHEMES, NoAnswer, Reply, ask
 from voxray.cli.given import Given, given
 from voxray.cli.plan import service
-from voxray.cli.report import Finding, Masking, Paper, Verdict, failed, tally
+from voxray.cli.report import Finding, Paper, Verdict, failed, tally
 from voxray.cli.running import with_reactor
 from voxray.config import names
 from voxray.errors import ConfigError
+from voxray.masking import Masking
 from voxray.settings import Settings
 from voxray.web.hosts import MEDIA_PATH, valid_host
 

@@ -16,6 +16,7 @@ from voxray import config
 from voxray.config.credentials import DIRECTORY_ENV
 from voxray.config.read import DEFAULT_PATH, choose_path
 from voxray.errors import ConfigError
+from voxray.masking import secrets_in
 from voxray.settings import Settings
 
 SERVICE_VARIABLES = "/etc/default/voxray"
@@ -54,19 +55,6 @@ def given(options: argparse.Namespace, environ: Mapping[str, str]) -> Given:
     overrides = {key: value for key, value in typed.items() if value is not None}
     strict = bool(getattr(options, "strict", False))
     return Given(path, config.load(path, seen, overrides=overrides, strict=strict), seen, tuple(notes))
-
-
-def secrets_in(settings: Settings) -> list[str]:
-    """Every secret of the settings."""
-    found = [
-        *settings.providers.api_keys.values(),
-        *settings.server.server_api_keys,
-        settings.calls.stream_secret,
-        settings.stores.redis_url,
-        settings.transcripts.dsn,
-        settings.rooms.daily_dialin_webhook_secret,
-    ]
-    return [secret for secret in found if secret]
 
 
 # -- a file of variables -----------------------------------------------------------

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import IO
 
-HIDDEN = "(hidden)"
-LEAST_SECRET_CHARS = 6
-"""A shorter one would be found inside of innocent words."""
-
-_KEY_LIKE = re.compile(r"\b(?:sk|gsk|pk|xai|csk)[-_][A-Za-z0-9_-]{12,}")
-_USERINFO = re.compile(r"(?<=://)[^/\s\"']*@")
+from voxray.masking import Masking
 
 
 class Verdict(Enum):
@@ -62,19 +56,6 @@ def tally(findings: Iterable[Finding]) -> str:
 def plain(text: str) -> str:
     """One line: control characters, and whatever moves a terminal, as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-class Masking:
-    """Takes secrets out of texts: those that are known, what looks like a key, and users in URLs."""
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {part for secret in secrets for part in (secret, *secret.split(","))}
-        self._known = sorted((s for s in known if len(s) >= LEAST_SECRET_CHARS), key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        for secret in self._known:
-            text = text.replace(secret, HIDDEN)
-        return _KEY_LIKE.sub(HIDDEN, _USERINFO.sub(f"{HIDDEN}@", text))
 
 
 def _each_text(value: object, change: Callable[[str], str]) -> object:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from voxray.cli.given import Given, given
-from voxray.cli.report import HIDDEN, Finding, Masking, Paper, Verdict
+from voxray.cli.report import Finding, Paper, Verdict
 from voxray.config.key import Key
 from voxray.config.keys import KEYS
 from voxray.errors import ConfigError
+from voxray.masking import HIDDEN, Masking
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential|cookie|dsn", re.IGNORECASE)
 _SECRET_OPTION = re.compile(r"^(--?[\w-]*(?:key|token|secret|passw|auth)[\w-]*)(?:=.*)?$", re.IGNORECASE)

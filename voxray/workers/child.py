@@ -24,6 +24,7 @@ from voxray.config import Loaded
 from voxray.ending import end_with_failure
 from voxray.errors import ConfigError, StoreUnavailable
 from voxray.listening import adopt
+from voxray.masking import secrets_in
 from voxray.workers.line import ASK_SECS, Answers, Line
 from voxray.workers.orders import Orders
 from voxray.workers.spawning import LINE_FD, LISTENER_FD, METRICS_FD, adopt_line
@@ -97,7 +98,9 @@ class Child:
     async def _begin(self) -> None:
         self.orders = Orders.heard(await self.line.ask("hello", secs=START_SECS))
         self._text = self.orders.text
-        logs.choose(self.orders.before().settings.logs)
+        settings = self.orders.before().settings
+        logs.choose(settings.logs)
+        logs.conceal(secrets_in(settings))
         logs.be_called(self.node)
         globalLogBeginner.beginLoggingTo([logs.observer()])
         daemon = self._build(self, adopt(LISTENER_FD))

@@ -18,6 +18,7 @@ from voxray import logs
 from voxray.config import Loaded
 from voxray.errors import ConfigError, StoreUnavailable
 from voxray.interfaces import Worker
+from voxray.masking import secrets_in
 from voxray.settings import Settings
 from voxray.workers.crew import Crew
 from voxray.workers.hand import Hand
@@ -106,6 +107,7 @@ class Refresh:
     def _adopt(self, text: bytes, loaded: Loaded) -> None:
         self._orders, self.settings = replace(self._orders, text=text), loaded.settings
         logs.choose(loaded.settings.logs)
+        logs.conceal(secrets_in(loaded.settings))
         for hand in self._crew.serving:
             if hand.text != text:  # it was not asked, for it was still starting
                 self._tell_later(hand)
