@@ -21,8 +21,8 @@ BIN := .venv/bin
 CODE := $(wildcard voxray tests scripts bench twisted)
 TRIAL := $(BIN)/python -m twisted.trial --random $(SEED)
 
-# Tests that measure calls in real time. Two at once on two cores would make each other late.
-LIVE := tests/test_e2e_rolling.py $(shell grep -lE 'tests\.e2e_office|attackers import .*Sentinel' tests/test_*.py)
+# Tests that measure in real time, calls and Redis's half a second. Two at once on two cores would make each other late.
+LIVE := tests/test_e2e_rolling.py $(shell grep -lE 'tests\.(e2e_office|redis_server)|attackers import .*Sentinel' tests/test_*.py)
 QUICK := $(filter-out $(LIVE),$(wildcard tests/test_*.py))
 
 help: ## this list
