@@ -108,7 +108,7 @@ DANGERS: Mapping[str, str] = MappingProxyType(
 
 OPEN: Mapping[str, str] = MappingProxyType(
     {
-        "T24": "there are no WebRTC rooms yet; /webrtc/offer is guarded, and answers 501",
+        "T24": "there are no WebRTC rooms yet; /webrtc/offer is guarded, and answers 503",
         "T27": "functions are a fixed list; servers of tools (MCP), limits and audit come with them",
         "T31": "versions are pinned, their hashes are not",
         "F8": "there is no streaming transcriber yet; uploads that are cut are tried",
