@@ -59,6 +59,7 @@ class LimitsTestCase(SynchronousTestCase):
         sentinel = Sentinel(daemon, 0xFFFF, "11")
         sentinel.start()
         try:
+            daemon.until(lambda: daemon.metric("voxray_calls_active") >= 1)  # before, it is one of the crowd
             yield
         finally:
             sentinel.join(40)
@@ -132,7 +133,6 @@ class FloodTests(LimitsTestCase):
         daemon = self.daemon(connection_exempt=["127.0.0.0/8"])
         daemon.start()
         with self.beside_a_call(daemon):
-            time.sleep(0.3)  # the sentinel is up
             limits = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
             room = daemon.fds() + 20
             resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (room, limits[1]))
