@@ -84,6 +84,17 @@ class LiveDaemon:
                 stdout=log if stdout is None else stdout, stderr=log,
             )  # fmt: skip
 
+    def launch_on(self, ours: socket.socket) -> None:
+        """As systemd would: the socket is passed to it."""
+        twistd = str(Path(sys.executable).parent / "twistd")
+        script = f'exec 3<&{ours.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+        self.process = subprocess.Popen(
+            ["bash", "-c", script, "bash", twistd, "-n", "--pidfile=", "voxray",
+             "--config", str(self.config), "--listen", "systemd:"],
+            env=self._environ, cwd=ROOT, pass_fds=(ours.fileno(),),
+            stdin=subprocess.DEVNULL, stdout=self.log_path.open("ab"), stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
     def start(self) -> None:
         """Starts it and waits until it answers."""
         self.launch()
@@ -204,6 +215,15 @@ class Peer:
             assert got is not None, "the call is gone"
             if got[0] == TEXT and b'"media"' in got[1]:
                 return
+
+    def must_hear(self) -> None:
+        """The caller is quiet until we say something."""
+        for _ in range(100):
+            self.send(media(QUIET))
+            got = self.next(0.05)
+            if got is not None and b'"media"' in got[1]:
+                return
+        raise AssertionError("the caller hears nothing")
 
     def next(self, secs: float = 5.0) -> tuple[int, bytes] | None:
         """The next frame; None when the daemon has closed, or says nothing for so long."""

@@ -224,15 +224,20 @@ def client_hello() -> bytes:
 
 
 class StallTests(LimitsTestCase):
-    @shows("F55")
-    def test_aborted(self) -> None:
-        """The signal of a watchdog in the middle of a stall: what the process was at is on its stderr."""
+    def blockable(self, **settings: object) -> LiveDaemon:
+        """A daemon that runs, and whose reactor SIGUSR1 blocks."""
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         (directory / "sitecustomize.py").write_text(HOOK, encoding="ascii")
-        daemon = self.daemon(stall_log_secs=0)
+        daemon = self.daemon(**settings)
         daemon._environ["PYTHONPATH"] = f"{directory}:{ROOT}"
         daemon.start()
+        return daemon
+
+    @shows("F55")
+    def test_aborted(self) -> None:
+        """The signal of a watchdog in the middle of a stall: what the process was at is on its stderr."""
+        daemon = self.blockable(stall_log_secs=0)
         daemon.process.send_signal(signal.SIGUSR1)
         time.sleep(0.4)
         daemon.process.send_signal(signal.SIGABRT)
@@ -243,12 +248,7 @@ class StallTests(LimitsTestCase):
     @shows("F55", "F58")
     def test_culprit(self) -> None:
         """F55: a reactor blocked for 1.2 s: one line, in time, with the name of the function, and a count."""
-        directory = Path(self.mktemp()).absolute()
-        directory.mkdir()
-        (directory / "sitecustomize.py").write_text(HOOK, encoding="ascii")
-        daemon = self.daemon(max_lag_ms=100)
-        daemon._environ["PYTHONPATH"] = f"{directory}:{ROOT}"
-        daemon.start()
+        daemon = self.blockable(max_lag_ms=100)
         self.assertEqual(daemon.metric("voxray_reactor_stalls_total"), 0)
         daemon.process.send_signal(signal.SIGUSR1)
         daemon.until(lambda: daemon.metric("voxray_reactor_stalls_total") == 1)

@@ -11,7 +11,7 @@ from twisted.internet import reactor, threads
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from tests.attackers import QUIET, SCRIPTED, STOP, LiveDaemon, Peer, media, start
+from tests.attackers import QUIET, SCRIPTED, STOP, LiveDaemon, media, start
 from tests.dangers import shows
 from tests.test_attack_vendors import GOOD, FaultyVendor, event, faults
 from tests.test_call_call import TONE
@@ -83,19 +83,11 @@ class SecretTests(TestCase):
         for packet in [QUIET] * 10 + [TONE] * 40 + [QUIET] * 40:
             peer.send(media(packet))
             time.sleep(0.005)
-        self.wait_for_audio(peer)
+        peer.must_hear()
         time.sleep(0 if self.vendor.faulty else 1.2)  # a reply is heard to its end
         peer.send(STOP)
         peer.close_code()
         peer.close()
-
-    def wait_for_audio(self, peer: Peer) -> None:
-        for _ in range(100):
-            peer.send(media(QUIET))
-            got = peer.next(0.05)
-            if got is not None and b'"media"' in got[1]:
-                return
-        raise AssertionError("the caller hears nothing")
 
     def test_canaries(self) -> Deferred[None]:
         """Keys, tokens, queries, numbers, parameters, payloads, vendors' error texts, words: none."""

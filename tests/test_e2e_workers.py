@@ -509,14 +509,7 @@ class PortTests(Case):
             ours.listen()
             daemon = self.made()
             daemon.port = ours.getsockname()[1]
-            twistd = str(Path(sys.executable).parent / "twistd")
-            script = f'exec 3<&{ours.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
-            daemon.process = subprocess.Popen(
-                ["bash", "-c", script, "bash", twistd, "-n", "--pidfile=", "voxray",
-                 "--config", str(daemon.config), "--listen", "systemd:"],
-                env=daemon._environ, cwd=ROOT, pass_fds=(ours.fileno(),),
-                stdin=subprocess.DEVNULL, stdout=daemon.log_path.open("ab"), stderr=subprocess.STDOUT,
-            )  # fmt: skip
+            daemon.launch_on(ours)
         daemon.wait_ready()
         for number, pid in daemon.pids().items():
             with daemon.only(number):

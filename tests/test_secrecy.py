@@ -154,18 +154,10 @@ class SecrecyCase(TestCase):
             time.sleep(0.005)
         for digit in KEYED + "#":
             peer.send({"event": "dtmf", "dtmf": {"digit": digit}})
-        self.hear(peer)
+        peer.must_hear()
         peer.send(STOP)
         peer.close_code()
         peer.close()
-
-    def hear(self, peer: Peer) -> None:
-        for _ in range(100):
-            peer.send(media(QUIET))
-            got = peer.next(0.05)
-            if got is not None and b'"media"' in got[1]:
-                return
-        raise AssertionError("the caller hears nothing")
 
     def strangers(self) -> None:
         """With proofs that are none, in every place where one may be."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -326,14 +324,7 @@ class LiveTests(SynchronousTestCase):
             port = ours.getsockname()[1]
             daemon = self.daemon()
             configured = daemon.port
-            twistd = str(Path(sys.executable).parent / "twistd")
-            script = f'exec 3<&{ours.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
-            daemon.process = subprocess.Popen(
-                ["bash", "-c", script, "bash", twistd, "-n", "--pidfile=", "voxray",
-                 "--config", str(daemon.config), "--listen", "systemd:"],
-                env=daemon._environ, cwd=ROOT, pass_fds=(ours.fileno(),),
-                stdin=subprocess.DEVNULL, stdout=daemon.log_path.open("ab"), stderr=subprocess.STDOUT,
-            )  # fmt: skip
+            daemon.launch_on(ours)
         daemon.port = port
         daemon.wait_ready()
         daemon.port = configured
